@@ -1,0 +1,221 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/voxedge/voxedge/clients"
+	"github.com/voxedge/voxedge/session"
+	"github.com/voxedge/voxedge/telemetry"
+)
+
+// Config is the environment of every subcommand: there is no other
+// configuration. The doc tag is the variable's line in .env.example.
+type Config struct {
+	Host       string `env:"HOST" envDefault:"0.0.0.0" doc:"Address that WebSockets are accepted on"`
+	Port       int    `env:"PORT" envDefault:"8080" doc:"Port of the WebSockets; 0 takes a free one"`
+	HealthHost string `env:"HEALTH_HOST" envDefault:"0.0.0.0" doc:"Address of the health port"`
+	HealthPort int    `env:"HEALTH_PORT" envDefault:"8081" doc:"Port of health, readiness, liveness and metrics, never to be public"`
+	LogLevel   string `env:"LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
+
+	RedisURL string `env:"REDIS_URL" envDefault:"redis://localhost:6379" doc:"Where workers announce themselves; rediss:// for TLS; off: no Redis (needs WORKER_ADDR)"`
+
+	WorkerAddr              string           `env:"WORKER_ADDR" doc:"Workers at fixed addresses (grpc://host:port, several with commas); empty: look them up in Redis"`
+	RoutingStrategy         clients.Strategy `env:"ROUTING_STRATEGY" envDefault:"least_loaded" doc:"How a worker is chosen: least_loaded, least_latency, round_robin or random"`
+	WorkerStartTimeout      time.Duration    `env:"WORKER_START_TIMEOUT" envDefault:"5s" doc:"How long a worker may take to open a session"`
+	WorkerFirstFrameTimeout time.Duration    `env:"WORKER_FIRST_FRAME_TIMEOUT" envDefault:"10s" doc:"How long a worker may take from the whole text to its first frame"`
+	WorkerStallTimeout      time.Duration    `env:"WORKER_STALL_TIMEOUT" envDefault:"3s" doc:"How long a worker may take from frame to frame"`
+	WorkerRefreshInterval   time.Duration    `env:"WORKER_REFRESH_INTERVAL" envDefault:"5s" doc:"Time between looks for workers in Redis"`
+
+	MaxConnections      int           `env:"MAX_CONNECTIONS" envDefault:"100" doc:"Sessions at once; more are refused with AT_CAPACITY"`
+	FrameQueueSize      int           `env:"FRAME_QUEUE_SIZE" envDefault:"50" doc:"Frames of 20 ms between worker and client, a session"`
+	PacingLead          time.Duration `env:"PACING_LEAD" envDefault:"200ms" doc:"How far ahead of playback a client is kept"`
+	SlowClientTimeout   time.Duration `env:"SLOW_CLIENT_TIMEOUT" envDefault:"10s" doc:"How long a client may take nothing while frames wait"`
+	IdleTimeout         time.Duration `env:"IDLE_TIMEOUT" envDefault:"5m" doc:"How long a session may be silent on both sides; 0: no limit"`
+	MaxSessionDuration  time.Duration `env:"MAX_SESSION_DURATION" envDefault:"1h" doc:"How long a session may last; 0: no limit"`
+	MaxMessages         int           `env:"MAX_MESSAGES_PER_SESSION" envDefault:"0" doc:"Messages a client may send in a session; 0: no limit"`
+	MaxMessageBytes     int           `env:"MAX_MESSAGE_BYTES" envDefault:"262144" doc:"Size of one client message"`
+	MaxQueuedUtterances int           `env:"MAX_QUEUED_UTTERANCES" envDefault:"32" doc:"Utterances that may wait in a session"`
+	MaxUtteranceChars   int           `env:"MAX_UTTERANCE_CHARS" envDefault:"100000" doc:"Characters of one utterance, in all its parts"`
+	PingInterval        time.Duration `env:"PING_INTERVAL" envDefault:"20s" doc:"Time between WebSocket pings; a client that answers none for two is gone; 0: none"`
+	HandshakeTimeout    time.Duration `env:"HANDSHAKE_TIMEOUT" envDefault:"5s" doc:"How long a client may take over its request"`
+	ShutdownTimeout     time.Duration `env:"SHUTDOWN_TIMEOUT" envDefault:"10s" doc:"How long running utterances may take to end on SIGTERM; less than the platform's kill timeout"`
+
+	WorkerHost        string `env:"WORKER_HOST" envDefault:"0.0.0.0" doc:"voxedge worker: address of its gRPC port"`
+	WorkerPort        int    `env:"WORKER_PORT" envDefault:"50051" doc:"voxedge worker: its gRPC port; 0 takes a free one"`
+	WorkerName        string `env:"WORKER_NAME" doc:"voxedge worker: its name in Redis; empty: host name and port"`
+	WorkerAdvertise   string `env:"WORKER_ADVERTISE" doc:"voxedge worker: the address edges reach it at (host:port); empty: found out"`
+	WorkerEngine      string `env:"WORKER_ENGINE" envDefault:"auto" doc:"voxedge worker: espeak, tone, or auto (espeak where espeak-ng is installed)"`
+	WorkerMaxSessions int    `env:"WORKER_MAX_SESSIONS" envDefault:"0" doc:"voxedge worker: sessions at once; 0: no limit"`
+}
+
+// RedisOff is the REDIS_URL of an edge that goes without.
+const RedisOff = "off"
+
+// Problem is one thing wrong with the environment.
+type Problem struct {
+	Name       string // of the variable
+	Cause      string
+	Resolution string
+}
+
+func (p Problem) String() string { return fmt.Sprintf("%s: %s. %s.", p.Name, p.Cause, p.Resolution) }
+
+// LoadConfig reads the environment. It returns all problems at once; the
+// config is of use only when there are none.
+func LoadConfig(environ map[string]string) (Config, []Problem) {
+	var cfg Config
+	var problems []Problem
+	err := env.ParseWithOptions(&cfg, env.Options{Environment: environ})
+	if all, ok := errors.AsType[env.AggregateError](err); ok {
+		for _, err := range all.Errors {
+			problems = append(problems, parseProblem(err, environ))
+		}
+	} else if err != nil {
+		problems = append(problems, Problem{"environment", err.Error(), "Correct it"})
+	}
+	if len(problems) > 0 {
+		failed := map[string]bool{}
+		for _, p := range problems {
+			failed[p.Name] = true
+		}
+		for _, p := range cfg.check() { // a value that was not read says nothing more
+			if !failed[p.Name] {
+				problems = append(problems, p)
+			}
+		}
+		return cfg, problems
+	}
+	return cfg, cfg.check()
+}
+
+// parseProblem names the variable where the library names the field.
+func parseProblem(err error, environ map[string]string) Problem {
+	parse, ok := errors.AsType[env.ParseError](err)
+	if !ok {
+		return Problem{"environment", err.Error(), "Correct it"}
+	}
+	field, _ := reflect.TypeFor[Config]().FieldByName(parse.Name)
+	name := field.Tag.Get("env")
+	want := "a whole number, such as " + field.Tag.Get("envDefault")
+	if field.Type == reflect.TypeFor[time.Duration]() {
+		want = "a time with its unit, such as " + field.Tag.Get("envDefault")
+	}
+	if strings.HasPrefix(environ[name], "tcp://") {
+		return Problem{name, fmt.Sprintf("%.60q was set by Kubernetes or Docker for a service of that name", environ[name]),
+			"Set enableServiceLinks: false in the pod, or set the variable yourself"}
+	}
+	return Problem{name, fmt.Sprintf("%.60q is not %s", environ[name], want), "Correct it, or unset it for the default"}
+}
+
+// check holds the values against what they must be.
+func (c *Config) check() []Problem {
+	var problems []Problem
+	wrong := func(name, resolution, cause string, args ...any) {
+		problems = append(problems, Problem{name, fmt.Sprintf(cause, args...), resolution})
+	}
+	for _, v := range c.variables() {
+		switch value := v.value.(type) {
+		case int:
+			if low, high := bounds(v.name); value < low || value > high {
+				wrong(v.name, fmt.Sprintf("Give %d to %d", low, high), "%d is out of range", value)
+			}
+		case time.Duration:
+			if value < 0 || value == 0 && !zeroIsNoLimit[v.name] {
+				wrong(v.name, "Give a time such as "+v.fallback, "%s is not a time that can pass", value)
+			}
+		}
+	}
+	if _, ok := telemetry.Levels[c.LogLevel]; !ok {
+		wrong("LOG_LEVEL", "Use debug, info, warn or error", "%.40q is not a level", c.LogLevel)
+	}
+	if _, err := redis.ParseURL(c.RedisURL); err != nil && c.RedisURL != RedisOff {
+		wrong("REDIS_URL", "Use redis://[user:password@]host:port[/database], or off", "it is not a Redis URL")
+	}
+	if c.RedisURL == RedisOff && c.WorkerAddr == "" {
+		wrong("WORKER_ADDR", "Give the workers' addresses, or a REDIS_URL to find them in", "it is empty, and REDIS_URL is off")
+	}
+	if c.WorkerAddr != "" {
+		if _, err := clients.StaticWorkers(c.WorkerAddr); err != nil {
+			wrong("WORKER_ADDR", "Use grpc://host:port, several set apart by commas", "%v", err)
+		}
+	}
+	if !slices.Contains(clients.Strategies, c.RoutingStrategy) {
+		wrong("ROUTING_STRATEGY", "Use least_loaded, least_latency, round_robin or random", "%.40q is not a strategy", c.RoutingStrategy)
+	}
+	if !slices.Contains([]string{"auto", "espeak", "tone"}, c.WorkerEngine) {
+		wrong("WORKER_ENGINE", "Use espeak, tone or auto", "%.40q is not an engine", c.WorkerEngine)
+	}
+	if c.WorkerAdvertise != "" {
+		if _, err := clients.ParseAddr(c.WorkerAdvertise); err != nil {
+			wrong("WORKER_ADVERTISE", "Use host:port", "%v", err)
+		}
+	}
+	for _, v := range []struct{ name, host string }{{"HOST", c.Host}, {"HEALTH_HOST", c.HealthHost}, {"WORKER_HOST", c.WorkerHost}} {
+		if net.ParseIP(v.host) == nil && v.host != "localhost" {
+			wrong(v.name, "Use an address of this machine, or 0.0.0.0 or :: for all", "%.60q is not an IP address", v.host)
+		}
+	}
+	if c.Port != 0 && c.Port == c.HealthPort {
+		wrong("HEALTH_PORT", "Give the two different ports", "it is the same as PORT, %d", c.Port)
+	}
+	if queued := time.Duration(c.FrameQueueSize) * session.FrameDuration; queued < c.PacingLead {
+		wrong("FRAME_QUEUE_SIZE", "Raise it, or lower PACING_LEAD", "%d frames are %s, less than PACING_LEAD (%s)", c.FrameQueueSize, queued, c.PacingLead)
+	}
+	return problems
+}
+
+var zeroIsNoLimit = map[string]bool{"IDLE_TIMEOUT": true, "MAX_SESSION_DURATION": true, "PING_INTERVAL": true}
+
+// bounds returns the least and the most that the whole number may be.
+func bounds(name string) (low, high int) {
+	switch name {
+	case "PORT", "HEALTH_PORT", "WORKER_PORT":
+		return 0, 65535
+	case "MAX_MESSAGES_PER_SESSION", "WORKER_MAX_SESSIONS":
+		return 0, 1 << 30
+	case "FRAME_QUEUE_SIZE":
+		return 1, 3000
+	case "MAX_MESSAGE_BYTES":
+		return 1 << 10, 16 << 20
+	}
+	return 1, 1 << 30
+}
+
+// variable is one variable of the environment, as .env.example shows it.
+type variable struct {
+	name     string
+	fallback string
+	doc      string
+	value    any
+}
+
+// variables lists all variables in the order of the struct.
+func (c *Config) variables() []variable {
+	var all []variable
+	v := reflect.ValueOf(c).Elem()
+	for i := range v.NumField() {
+		tag := v.Type().Field(i).Tag
+		all = append(all, variable{tag.Get("env"), tag.Get("envDefault"), tag.Get("doc"), v.Field(i).Interface()})
+	}
+	return all
+}
+
+// EnvExample returns the text of .env.example.
+func EnvExample() string {
+	var b strings.Builder
+	b.WriteString("# All of voxedge's configuration, with the defaults. Unset or empty means the default.\n" +
+		"# OpenTelemetry's own variables (OTEL_*) apply unchanged.\n")
+	for _, v := range new(Config).variables() {
+		fmt.Fprintf(&b, "\n# %s\n%s=%s\n", v.doc, v.name, v.fallback)
+	}
+	return b.String()
+}

@@ -1,0 +1,166 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/voxedge/voxedge/clients"
+	"github.com/voxedge/voxedge/handlers"
+	"github.com/voxedge/voxedge/session"
+	"github.com/voxedge/voxedge/telemetry"
+)
+
+// edge is the running service: the parts and the order in which they start
+// and end.
+type edge struct {
+	cfg      Config
+	log      *slog.Logger
+	redis    *redis.Client // nil when REDIS_URL is off
+	registry *clients.Registry
+	pool     *clients.Pool
+	hub      *session.Hub
+	health   *handlers.Health
+	public   net.Listener
+	private  net.Listener
+}
+
+// newEdge opens the ports and wires the parts. run must follow.
+func newEdge(cfg Config, log *slog.Logger) (*edge, error) {
+	e := &edge{cfg: cfg, log: log}
+	var err error
+	if e.private, err = listen(cfg.HealthHost, cfg.HealthPort, "HEALTH_PORT"); err != nil {
+		return nil, err
+	}
+	if e.public, err = listen(cfg.Host, cfg.Port, "PORT"); err != nil {
+		return nil, errors.Join(err, e.private.Close())
+	}
+	if cfg.RedisURL != RedisOff {
+		if e.redis, err = clients.NewRedis(cfg.RedisURL, log); err != nil {
+			return nil, errors.Join(err, e.private.Close(), e.public.Close())
+		}
+	}
+	var source clients.Source
+	if cfg.WorkerAddr == "" {
+		e.registry = clients.NewRegistry(e.redis, log)
+		source = e.registry
+	} else {
+		static, err := clients.StaticWorkers(cfg.WorkerAddr)
+		if err != nil {
+			return nil, errors.Join(err, e.private.Close(), e.public.Close())
+		}
+		source = clients.Static(static)
+	}
+	e.pool = clients.NewPool(clients.PoolConfig{
+		Strategy:          cfg.RoutingStrategy,
+		StartTimeout:      cfg.WorkerStartTimeout,
+		FirstFrameTimeout: cfg.WorkerFirstFrameTimeout,
+		StallTimeout:      cfg.WorkerStallTimeout,
+		RefreshInterval:   cfg.WorkerRefreshInterval,
+	}, source, log)
+	e.hub = session.NewHub(session.Config{
+		MaxSessions:       cfg.MaxConnections,
+		MaxMessages:       cfg.MaxMessages,
+		MaxUtterances:     cfg.MaxQueuedUtterances,
+		MaxUtteranceRunes: cfg.MaxUtteranceChars,
+		QueueFrames:       cfg.FrameQueueSize,
+		PacingLead:        cfg.PacingLead,
+		SlowClientTimeout: cfg.SlowClientTimeout,
+		IdleTimeout:       cfg.IdleTimeout,
+		MaxDuration:       cfg.MaxSessionDuration,
+		PingInterval:      cfg.PingInterval,
+	}, e.pool, log, telemetry.Discard{})
+	e.health = handlers.NewHealth(e.checks(), e.ready, log)
+	return e, nil
+}
+
+func (e *edge) checks() []handlers.Check {
+	checks := []handlers.Check{{
+		Name:       "worker",
+		Resolution: "Start a worker (voxedge worker), or correct WORKER_ADDR or the worker's announcement in Redis",
+		Probe:      e.pool.Ready,
+	}}
+	if e.redis != nil {
+		checks = append(checks, handlers.Check{
+			Name:       "redis",
+			Resolution: "See that Redis runs and that REDIS_URL names it; known workers and open sessions go on without it",
+			Probe:      func(ctx context.Context) error { return e.redis.Ping(ctx).Err() },
+		})
+	}
+	return checks
+}
+
+// ready says whether one more session can be taken.
+func (e *edge) ready() error {
+	if e.hub.Draining() {
+		return errors.New("draining")
+	}
+	if taken, limit := e.hub.Sessions(); taken >= limit {
+		return errors.New("at capacity")
+	}
+	return e.pool.Ready(context.Background())
+}
+
+// run serves until ctx is done, drains, and returns when everything it started
+// has ended.
+func (e *edge) run(ctx context.Context) error {
+	background, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { e.pool.Run(background) })
+	running.Go(func() { e.health.Run(background) })
+	if e.registry != nil {
+		running.Go(func() { e.registry.Run(background) })
+	}
+
+	failed := make(chan error, 2)
+	private := e.health.App(nil, portOf(e.public))
+	public := handlers.Stream(e.hub, handlers.StreamConfig{
+		MaxMessageBytes:  e.cfg.MaxMessageBytes,
+		HandshakeTimeout: e.cfg.HandshakeTimeout,
+		HealthPort:       portOf(e.private),
+	}, e.log)
+	var serving sync.WaitGroup
+	serving.Go(func() { failed <- private.Listener(e.private) })
+	serving.Go(func() { failed <- public.Listener(handlers.Listen(e.public, e.log)) })
+	e.log.Info("listening", "port", portOf(e.public), "health_port", portOf(e.private), "max_connections", e.cfg.MaxConnections)
+
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	e.drain()
+	err = errors.Join(err, shutdown(public))
+	e.hub.Close()
+	stop()
+	running.Wait()
+	e.pool.Close()
+	if e.redis != nil {
+		err = errors.Join(err, e.redis.Close())
+	}
+	err = errors.Join(err, shutdown(private))
+	serving.Wait()
+	e.log.Info("stopped")
+	return err
+}
+
+// drain lets the sessions end. New ones are refused meanwhile, not ignored, so
+// that a proxy sends them elsewhere.
+func (e *edge) drain() {
+	began := time.Now()
+	taken, _ := e.hub.Sessions()
+	e.log.Info("draining", "sessions", taken, "at_most", e.cfg.ShutdownTimeout.String())
+	ctx, cancel := context.WithTimeout(context.Background(), e.cfg.ShutdownTimeout)
+	defer cancel()
+	cut := e.hub.Drain(ctx)
+	e.log.Info("drained", "duration_seconds", time.Since(began).Seconds(), "sessions_cut_off", cut)
+}
+
+// shutdown ends a Fiber app whose connections are all done or idle.
+func shutdown(app *fiber.App) error { return app.ShutdownWithTimeout(2 * time.Second) }

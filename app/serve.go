@@ -1,0 +1,19 @@
+package app
+
+import "context"
+
+// serve is the edge.
+func serve(ctx context.Context, c command) error {
+	if err := c.noArguments("serve"); err != nil {
+		return err
+	}
+	cfg, log, err := c.configure(c.stdout)
+	if err != nil {
+		return err
+	}
+	e, err := newEdge(cfg, log)
+	if err != nil {
+		return told(log, "the edge cannot start", err)
+	}
+	return told(log, "the edge failed", e.run(ctx))
+}

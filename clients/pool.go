@@ -1,0 +1,176 @@
+package clients
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/voxedge/voxedge/session"
+)
+
+// PoolConfig holds the times a worker is given, and how one is chosen.
+type PoolConfig struct {
+	Strategy          Strategy
+	StartTimeout      time.Duration // for StartSession
+	FirstFrameTimeout time.Duration // from the whole text to the first frame
+	StallTimeout      time.Duration // between frames
+	RefreshInterval   time.Duration // between looks at the registry
+}
+
+// Source tells which workers there are. When it fails, the last known stay.
+type Source interface {
+	Workers(ctx context.Context) ([]Announcement, error)
+	// Changes yields a value when a look before the next interval is worth it.
+	Changes() <-chan struct{}
+}
+
+// Static is a Source of fixed addresses.
+type Static []Announcement
+
+// Workers returns them.
+func (s Static) Workers(context.Context) ([]Announcement, error) { return s, nil }
+
+// Changes returns nil: nothing changes.
+func (s Static) Changes() <-chan struct{} { return nil }
+
+// Pool knows the workers and opens speakers to them.
+type Pool struct {
+	cfg    PoolConfig
+	source Source
+	log    *slog.Logger
+	router router
+	calls  sync.WaitGroup // calls that outlive the session they are made for
+
+	workers atomic.Pointer[[]*Worker]
+
+	mu        sync.Mutex // guards what follows, and who may replace workers
+	byName    map[string]*Worker
+	lastFull  time.Time // when the source last named any worker
+	sourceErr error
+}
+
+// NewPool returns a pool, which Run fills and Close empties.
+func NewPool(cfg PoolConfig, source Source, log *slog.Logger) *Pool {
+	p := &Pool{cfg: cfg, source: source, log: log, router: router{strategy: cfg.Strategy}, byName: map[string]*Worker{}}
+	p.workers.Store(new([]*Worker))
+	return p
+}
+
+// Run keeps the pool in step with its source until ctx is done.
+func (p *Pool) Run(ctx context.Context) {
+	ticker := time.NewTicker(p.cfg.RefreshInterval)
+	defer ticker.Stop()
+	for {
+		p.refresh(ctx)
+		select {
+		case <-ticker.C:
+		case <-p.source.Changes():
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// refresh asks the source and takes over its answer.
+func (p *Pool) refresh(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, max(p.cfg.RefreshInterval, time.Second))
+	defer cancel()
+	announced, err := p.source.Workers(ctx)
+	if ctx.Err() == context.Canceled {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if (err == nil) != (p.sourceErr == nil) {
+		if err != nil {
+			p.log.Warn("workers cannot be looked up; the last known are used", "known", len(p.byName),
+				"cause", err.Error(), "resolution", "see that Redis is reachable at REDIS_URL")
+		} else {
+			p.log.Info("workers can be looked up again")
+		}
+	}
+	p.sourceErr = err
+	if err != nil {
+		return
+	}
+	now := time.Now()
+	if len(announced) > 0 {
+		p.lastFull = now
+	} else if now.Sub(p.lastFull) < AnnounceTTL && p.anyHealthy() {
+		return // a Redis that lost its data is likelier than that all healthy workers left at once
+	}
+	p.replace(announced)
+}
+
+func (p *Pool) anyHealthy() bool {
+	for _, w := range p.byName {
+		if w.state.Load().err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// replace makes the announced workers the pool's.
+func (p *Pool) replace(announced []Announcement) {
+	next := make(map[string]*Worker, len(announced))
+	var list []*Worker
+	for _, a := range announced {
+		w := p.byName[a.Name]
+		if w != nil && w.Addr == a.Addr {
+			w.announce(a)
+		} else {
+			var err error
+			if w, err = newWorker(a, p.log); err != nil {
+				p.log.Error("worker cannot be used", "worker", a.Name, "addr", a.Addr, "cause", err.Error(),
+					"resolution", "correct the address it announces")
+				continue
+			}
+			p.log.Info("worker appeared", "worker", a.Name, "addr", a.Addr)
+		}
+		next[a.Name] = w
+		list = append(list, w)
+	}
+	for name, w := range p.byName {
+		if next[name] != w {
+			p.log.Info("worker went", "worker", w.Name, "addr", w.Addr)
+			w.retire()
+		}
+	}
+	p.byName = next
+	p.workers.Store(&list)
+}
+
+// Close waits for calls under way and closes all connections. No speaker may
+// be in use.
+func (p *Pool) Close() {
+	p.calls.Wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, w := range p.byName {
+		w.close()
+	}
+	p.byName = nil
+	p.workers.Store(new([]*Worker))
+}
+
+// Ready returns nil when some worker could take a session now.
+func (p *Pool) Ready(context.Context) error {
+	if _, err := fitting(*p.workers.Load(), want{}, time.Now()); err != nil {
+		if p.mu.Lock(); p.sourceErr != nil {
+			err = fmt.Errorf("%w; and the lookup fails: %w", err, p.sourceErr)
+		}
+		p.mu.Unlock()
+		return err
+	}
+	return nil
+}
+
+// Speaker opens a session's way to the workers. It asks none until there is
+// something to speak.
+func (p *Pool) Speaker(sessionID string, params session.Params) session.Speaker {
+	return &speaker{pool: p, id: sessionID, params: params, model: params.Model}
+}

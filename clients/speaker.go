@@ -1,0 +1,298 @@
+package clients
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/voxedge/voxedge/proto"
+	"github.com/voxedge/voxedge/session"
+)
+
+const (
+	// maxAttempts is how many tries one utterance is given. A text that fails
+	// that often is likelier at fault than the workers.
+	maxAttempts = 4
+	// maxRest is how long one utterance waits for workers that rest after a
+	// failure, when there is no other.
+	maxRest     = 2 * time.Second
+	callTimeout = 2 * time.Second // for EndSession and Control
+)
+
+// speaker is a session's way to the workers. The session stays with one worker
+// from utterance to utterance, for as long as that worker serves it.
+type speaker struct {
+	pool   *Pool
+	id     string
+	params session.Params
+
+	mu       sync.Mutex
+	bound    *Worker // where the session is started
+	model    string  // asked for by the client, then settled by the first worker
+	last     string  // the name of the last worker
+	commands []proto.ControlCommand
+	told     chan struct{} // while a goroutine tells the worker of commands; closed when it has
+}
+
+var _ session.Speaker = (*speaker)(nil)
+
+// Speak has the script spoken, by another worker when one fails: the text is
+// given to it from the start and the frames already emitted are left out.
+func (s *speaker) Speak(ctx context.Context, script *session.Script, skip uint64, emit func(session.Frame) error) error {
+	delivered := skip
+	attempts := attempts{avoid: map[*Worker]bool{}}
+	for {
+		w, err := s.start(ctx, attempts.avoid)
+		if err == nil {
+			err = s.speakAt(ctx, w, script, &delivered, emit)
+		}
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err := attempts.again(ctx, err); err != nil {
+			return err
+		}
+		s.pool.log.Warn("a worker failed; the utterance goes on elsewhere", "session_id", s.id,
+			"cause", err.Error(), "frames_delivered", delivered,
+			"resolution", "look at that worker's log; the client hears no gap while another worker is left")
+	}
+}
+
+// attempts is what came of the tries at one utterance.
+type attempts struct {
+	failures []error
+	avoid    map[*Worker]bool
+	waited   time.Duration
+}
+
+// again returns nil when another try is worth it after err, and otherwise the
+// error to end with. It waits for a worker that only rests.
+func (a *attempts) again(ctx context.Context, err error) error {
+	if fault, ok := errors.AsType[*workerFault](err); ok {
+		a.failures = append(a.failures, fault)
+		a.avoid[fault.worker] = true
+		if fault.text || len(a.failures) == maxAttempts {
+			return synthesisFailed(errors.Join(a.failures...))
+		}
+		return nil
+	}
+	none, ok := errors.AsType[*noWorker](err)
+	if !ok {
+		return err // the session wants no more of it
+	}
+	if none.rest == 0 || a.waited+none.rest > maxRest {
+		return workerUnavailable(none, a.failures)
+	}
+	a.waited += none.rest
+	select {
+	case <-time.After(none.rest):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// start returns the worker that the session is started at, or starts it at one.
+func (s *speaker) start(ctx context.Context, avoid map[*Worker]bool) (*Worker, error) {
+	if err := s.awaitTold(ctx); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	bound, settled := s.bound, s.model
+	s.mu.Unlock()
+	if bound != nil && bound.state.Load().err == nil {
+		return bound, nil
+	}
+	s.leave()
+	w, err := s.pool.router.pick(*s.pool.workers.Load(),
+		want{model: s.params.Model, prefer: settled, language: s.params.Language, avoid: avoid})
+	if err != nil {
+		return nil, err
+	}
+	// A worker that chooses a model itself may choose another than the last one
+	// did, so the edge chooses where the client does not.
+	model := settled
+	if resident := w.state.Load().resident; s.params.Model == "" && len(resident) > 0 && !w.hasResident(settled) {
+		model = resident[0]
+	}
+	if err := s.startAt(ctx, w, model); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	s.bound, s.model, s.last = w, model, w.Name
+	s.mu.Unlock()
+	return w, nil
+}
+
+func (s *speaker) startAt(ctx context.Context, w *Worker, model string) error {
+	w.hold()
+	ctx, cancel := context.WithTimeout(ctx, s.pool.cfg.StartTimeout)
+	defer cancel()
+	options := map[string]string{}
+	for name, value := range s.params.Options {
+		options[name] = value
+	}
+	if s.params.Language != "" {
+		options["language"] = s.params.Language
+	}
+	reply, err := w.tts.StartSession(ctx, &proto.StartSessionRequest{SessionId: s.id, ModelId: model, Options: options})
+	switch {
+	case err != nil:
+		s.endAt(w) // it may have been started all the same
+		w.breaker.failed(time.Now())
+		return &workerFault{worker: w, err: rpcError("StartSession", err)}
+	case !reply.GetSuccess():
+		w.release()
+		w.breaker.succeeded() // it answers; it does not want this session
+		return &workerFault{worker: w, err: fmt.Errorf("it refused the session: %s", reply.GetMessage())}
+	}
+	return nil
+}
+
+// speakAt has the script spoken by w. A worker that has forgotten the session,
+// because it was started anew, is told of it once more.
+func (s *speaker) speakAt(ctx context.Context, w *Worker, script *session.Script, delivered *uint64, emit func(session.Frame) error) error {
+	w.streams.Add(1)
+	defer w.streams.Add(-1)
+	err := s.synthesize(ctx, w, script, delivered, emit)
+	if status.Code(errors.Unwrap(err)) == codes.NotFound {
+		s.mu.Lock()
+		model := s.model
+		s.mu.Unlock()
+		if err = s.startAt(ctx, w, model); err == nil {
+			err = s.synthesize(ctx, w, script, delivered, emit)
+		}
+		w.release() // startAt holds it anew
+	}
+	var fault *workerFault
+	switch {
+	case err == nil:
+		w.breaker.succeeded()
+	case ctx.Err() == nil && errors.As(err, &fault) && !fault.text:
+		w.breaker.failed(time.Now())
+		s.leave()
+	}
+	return err
+}
+
+// leave ends the session at the worker it is bound to.
+func (s *speaker) leave() {
+	s.mu.Lock()
+	w := s.bound
+	s.bound = nil
+	s.mu.Unlock()
+	if w != nil {
+		s.endAt(w)
+	}
+}
+
+// endAt tells the worker that the session is over. Nobody waits for a worker
+// that may hang, but the pool does when it closes.
+func (s *speaker) endAt(w *Worker) {
+	s.pool.calls.Go(func() {
+		defer w.release()
+		ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+		defer cancel()
+		if _, err := w.tts.EndSession(ctx, &proto.EndSessionRequest{SessionId: s.id}); err != nil {
+			s.pool.log.Debug("EndSession failed", "session_id", s.id, "worker", w.Name, "cause", err.Error())
+		}
+	})
+}
+
+// Control tells the worker of a command, in the order of the commands, if the
+// worker has said that it keeps sessions apart: elsewhere a pause would stall
+// and a stop would silence other sessions.
+func (s *speaker) Control(c session.Command) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bound == nil || !s.bound.state.Load().caps.GetSessionControl() {
+		return
+	}
+	s.commands = append(s.commands, proto.ControlCommand(proto.ControlCommand_value[string(c)]))
+	if s.told == nil {
+		s.told = make(chan struct{})
+		w := s.bound
+		s.pool.calls.Go(func() { s.tell(w) })
+	}
+}
+
+func (s *speaker) tell(w *Worker) {
+	for {
+		s.mu.Lock()
+		if len(s.commands) == 0 {
+			close(s.told)
+			s.told = nil
+			s.mu.Unlock()
+			return
+		}
+		command := s.commands[len(s.commands)-1] // the last one says what holds
+		s.commands = s.commands[:0]
+		s.mu.Unlock()
+		ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+		_, err := w.tts.Control(ctx, &proto.ControlRequest{SessionId: s.id, Command: command})
+		cancel()
+		if err != nil {
+			s.pool.log.Debug("Control failed", "session_id", s.id, "worker", w.Name, "command", command.String(), "cause", err.Error())
+		}
+	}
+}
+
+// awaitTold keeps a late STOP from reaching the worker after the next
+// utterance has begun there.
+func (s *speaker) awaitTold(ctx context.Context) error {
+	s.mu.Lock()
+	told := s.told
+	s.mu.Unlock()
+	if told == nil {
+		return nil
+	}
+	select {
+	case <-told:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Worker names the worker and the model last in use.
+func (s *speaker) Worker() (name, model string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last, s.model
+}
+
+// Close ends the session at its worker.
+func (s *speaker) Close() { s.leave() }
+
+// workerFault is a failure that another worker might not have.
+type workerFault struct {
+	worker *Worker
+	err    error
+	text   bool // the worker says that the text is at fault, so no other would help
+}
+
+func (f *workerFault) Error() string { return fmt.Sprintf("worker %s: %v", f.worker.Name, f.err) }
+func (f *workerFault) Unwrap() error { return f.err }
+
+func synthesisFailed(err error) *session.Error {
+	e := session.Errorf(session.SynthesisFailed, "Send other text, or try again later; the worker's log says more",
+		"the workers could not speak this text")
+	e.Err = err
+	return e
+}
+
+func workerUnavailable(none error, failures []error) *session.Error {
+	why := errors.Join(append(failures, none)...)
+	e := session.Errorf(session.WorkerUnavailable, "Send the text again in a few seconds; the operator finds the cause with voxedge doctor",
+		"no worker can speak now")
+	e.Err = why
+	return e
+}

@@ -1,0 +1,46 @@
+package handlers
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+
+	"github.com/fasthttp/websocket"
+	"github.com/gofiber/fiber/v2"
+	"github.com/gofiber/fiber/v2/middleware/recover"
+
+	"github.com/voxedge/voxedge/middleware"
+)
+
+type closeError = websocket.CloseError
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// newApp returns a Fiber app that logs as we do and survives a panic.
+func newApp(name string, log *slog.Logger, cfg fiber.Config) *fiber.App {
+	cfg.AppName = name
+	cfg.DisableStartupMessage = true
+	cfg.ErrorHandler = func(c *fiber.Ctx, err error) error {
+		status := fiber.StatusInternalServerError
+		if e, ok := errors.AsType[*fiber.Error](err); ok {
+			status = e.Code
+		}
+		return c.Status(status).SendString(err.Error() + "\n")
+	}
+	app := fiber.New(cfg)
+	app.Server().Logger = serverLog{log}
+	app.Server().NoDefaultServerHeader = true
+	app.Use(middleware.LogRequests(log), recover.New(recover.Config{EnableStackTrace: true, StackTraceHandler: func(_ *fiber.Ctx, p any) {
+		log.Error("panic in a request", "cause", fmt.Sprint(p), "resolution", "this is a fault of voxedge: report it")
+	}}))
+	return app
+}
+
+// serverLog takes the HTTP server's own lines, which are about single
+// connections: a client that went away, a malformed request.
+type serverLog struct{ log *slog.Logger }
+
+func (l serverLog) Printf(format string, args ...any) {
+	l.log.Debug("http server", "cause", fmt.Sprintf(format, args...))
+}

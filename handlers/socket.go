@@ -1,0 +1,237 @@
+package handlers
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	// sendBuffer bounds, in bytes, what the kernel keeps for a client that does
+	// not read; Linux doubles it. About a second of frames.
+	sendBuffer = 64 << 10
+	// maxPending bounds, in bytes, what the edge keeps besides: one frame and the
+	// small messages that come after it.
+	maxPending = 64 << 10
+	// linger is how long a closing connection may take to send what waits and to
+	// answer the close message.
+	linger = 2 * time.Second
+)
+
+var errPending = errors.New("the client asks for more than it reads")
+
+// listener hands out sockets instead of bare connections.
+type listener struct {
+	net.Listener
+	log *slog.Logger
+}
+
+// Listen wraps ln so that the WebSockets accepted on it can be written to
+// without waiting. Visitors that speak TLS to it are logged.
+func Listen(ln net.Listener, log *slog.Logger) net.Listener {
+	return &listener{ln, log}
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	s := &socket{Conn: conn, log: l.log}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetWriteBuffer(sendBuffer)
+		if s.raw, err = tcp.SyscallConn(); err != nil {
+			return nil, errors.Join(err, conn.Close())
+		}
+		s.tryWriteFunc, s.awaitWriteFunc = s.tryWrite, s.awaitWrite
+	}
+	return s, nil
+}
+
+// socket is a connection whose writes, once it carries a WebSocket, never
+// wait: what the kernel does not take is kept, and flushed by whoever has the
+// time to wait. It sits below TLS and the WebSocket library, so that both work
+// as they always do.
+type socket struct {
+	net.Conn
+	log  *slog.Logger
+	raw  syscall.RawConn // nil where the connection has no file descriptor
+	read bool            // the first read is done
+
+	onClose func() // set by the request, called by Close; the HTTP server orders the two
+	closed  sync.Once
+
+	mu      sync.Mutex
+	async   bool
+	closing bool // deadlines are the close's and stay
+	pending []byte
+	err     error
+
+	// The system call's argument and results, kept here so that a write does not
+	// allocate a closure. mu guards the first three; the flusher owns the rest.
+	buf                          []byte
+	n                            int
+	sysErr                       error
+	flushBuf                     []byte
+	flushN                       int
+	flushErr                     error
+	tryWriteFunc, awaitWriteFunc func(fd uintptr) bool
+}
+
+// Read recognises a TLS greeting on a plain port.
+func (s *socket) Read(p []byte) (int, error) {
+	n, err := s.Conn.Read(p)
+	if !s.read && n > 0 {
+		s.read = true
+		if p[0] == tlsHandshake {
+			s.log.Warn("a client speaks TLS to a plain port", "remote", s.RemoteAddr().String(),
+				"cause", "its URL begins with wss:// or https://, and no TLS is set up at this port",
+				"resolution", "use ws:// here, or put TLS before this port (on Fly.io: handlers tls and http)")
+			return 0, errTLS
+		}
+	}
+	return n, err
+}
+
+const tlsHandshake = 0x16
+
+var errTLS = errors.New("TLS on a plain port")
+
+// detach makes writes no longer wait.
+func (s *socket) detach() {
+	s.mu.Lock()
+	s.async = s.raw != nil
+	s.mu.Unlock()
+}
+
+// Write writes p, or what the kernel takes of it and keeps the rest.
+func (s *socket) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.async {
+		return s.Conn.Write(p)
+	}
+	if s.err != nil {
+		return 0, s.err
+	}
+	taken := 0
+	if len(s.pending) == 0 {
+		s.buf = p
+		err := s.raw.Write(s.tryWriteFunc)
+		s.buf = nil
+		if err == nil {
+			err = s.sysErr
+		}
+		if err != nil {
+			s.err = err
+			return 0, err
+		}
+		taken = s.n
+	}
+	if rest := p[taken:]; len(rest) > 0 {
+		if len(s.pending)+len(rest) > maxPending {
+			s.err = errPending
+			return taken, s.err
+		}
+		s.pending = append(s.pending, rest...)
+	}
+	return len(p), nil
+}
+
+// tryWrite makes one system call and is content with whatever comes of it.
+func (s *socket) tryWrite(fd uintptr) bool {
+	s.n, s.sysErr = writeFD(fd, s.buf)
+	return true
+}
+
+// awaitWrite makes a system call, and has the runtime wait for the socket when
+// it takes nothing.
+func (s *socket) awaitWrite(fd uintptr) bool {
+	s.flushN, s.flushErr = writeFD(fd, s.flushBuf)
+	return s.flushN > 0 || s.flushErr != nil
+}
+
+// blocked reports whether bytes wait.
+func (s *socket) blocked() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.pending) > 0
+}
+
+// flush waits until no bytes wait, or the client has taken none for the
+// patience. One goroutine at a time may flush.
+func (s *socket) flush(patience time.Duration) error {
+	for {
+		s.mu.Lock()
+		s.flushBuf = s.pending
+		if len(s.flushBuf) == 0 {
+			s.pending = nil
+			s.mu.Unlock()
+			return nil
+		}
+		if !s.closing {
+			_ = s.Conn.SetWriteDeadline(time.Now().Add(patience))
+		}
+		s.mu.Unlock()
+
+		err := s.raw.Write(s.awaitWriteFunc)
+		if err == nil {
+			err = s.flushErr
+		}
+		s.mu.Lock()
+		if err != nil {
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				s.err = err
+			}
+			if !s.closing {
+				_ = s.Conn.SetWriteDeadline(time.Time{})
+			}
+			s.mu.Unlock()
+			return err
+		}
+		s.pending = s.pending[s.flushN:]
+		if len(s.pending) == 0 && !s.closing {
+			_ = s.Conn.SetWriteDeadline(time.Time{})
+		}
+		s.mu.Unlock()
+	}
+}
+
+// Close closes the connection and gives back what was held for its lifetime.
+func (s *socket) Close() error {
+	err := s.Conn.Close()
+	s.closed.Do(func() {
+		if s.onClose != nil {
+			s.onClose()
+		}
+	})
+	return err
+}
+
+// closeSoon lets both directions go after the linger.
+func (s *socket) closeSoon() { s.expire(time.Now().Add(linger)) }
+
+// abort lets both directions go at once.
+func (s *socket) abort() { s.expire(time.Unix(1, 0)) }
+
+func (s *socket) expire(t time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closing = true
+	_ = s.Conn.SetDeadline(t)
+}
+
+// SetWriteDeadline is the HTTP server's to use; a WebSocket's deadline is
+// flush's.
+func (s *socket) SetWriteDeadline(t time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.async {
+		return nil
+	}
+	return s.Conn.SetWriteDeadline(t)
+}

@@ -1,0 +1,184 @@
+package handlers
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gofiber/contrib/websocket"
+	"github.com/gofiber/fiber/v2"
+
+	"github.com/voxedge/voxedge/middleware"
+	"github.com/voxedge/voxedge/session"
+)
+
+// StreamConfig is what the public side needs to know.
+type StreamConfig struct {
+	MaxMessageBytes  int           // of one client message
+	HandshakeTimeout time.Duration // from the first byte of a request to its last
+	HealthPort       int           // named to those who look for health here
+}
+
+// maxHeaderBytes bounds a request's header.
+const maxHeaderBytes = 16 << 10
+
+// Stream returns the public Fiber app: the WebSocket routes, and an answer for
+// everyone else.
+func Stream(hub *session.Hub, cfg StreamConfig, log *slog.Logger) *fiber.App {
+	app := newApp("voxedge", log, fiber.Config{
+		ReadTimeout:    cfg.HandshakeTimeout,
+		WriteTimeout:   cfg.HandshakeTimeout,
+		IdleTimeout:    cfg.HandshakeTimeout,
+		ReadBufferSize: maxHeaderBytes,
+		BodyLimit:      64 << 10,
+	})
+	s := &stream{hub: hub, cfg: cfg, log: log}
+	for _, path := range []string{"/", "/v1/stream"} {
+		app.Get(path, s.upgradeRequired, s.params, middleware.Admit(hub, untilClosed), s.upgrade())
+	}
+	app.Use(s.notFound)
+	return app
+}
+
+type stream struct {
+	hub *session.Hub
+	cfg StreamConfig
+	log *slog.Logger
+}
+
+// untilClosed calls leave when the request's connection is closed, whatever
+// became of the request.
+func untilClosed(c *fiber.Ctx, leave func()) {
+	socketUnder(c.Context().Conn()).onClose = leave
+}
+
+// upgrade answers with 101 and serves the session until it is over.
+func (s *stream) upgrade() fiber.Handler {
+	accept := websocket.New(s.serve, websocket.Config{
+		Subprotocols:    []string{session.BinaryProtocol},
+		ReadBufferSize:  1024,
+		WriteBufferSize: session.MaxAudioMessage,
+		WriteBufferPool: &sync.Pool{},
+		RecoverHandler: func(*websocket.Conn) {
+			if p := recover(); p != nil {
+				s.log.Error("panic in a connection", "cause", p, "resolution", "this is a fault of voxedge: report it")
+			}
+		},
+	})
+	return func(c *fiber.Ctx) error {
+		err := accept(c)
+		if c.Response().StatusCode() == fiber.StatusSwitchingProtocols {
+			return nil
+		}
+		c.Set(fiber.HeaderConnection, "close") // the place goes with the connection
+		if err != nil && !errors.Is(err, fiber.ErrUpgradeRequired) {
+			return err
+		}
+		return badHandshake(c)
+	}
+}
+
+// serve reads one client from its greeting to its end.
+func (s *stream) serve(ws *websocket.Conn) {
+	conn := newClient(ws)
+	if refusal, ok := ws.Locals(middleware.RefusalKey).(*middleware.Refusal); ok {
+		refuseUpgraded(conn, refusal)
+		return
+	}
+	params := ws.Locals(paramsKey).(session.Params)
+	current := s.hub.Open(conn, params, ws.Subprotocol() == session.BinaryProtocol, "remote", ws.IP())
+	defer current.Close()
+	defer func() {
+		if p := recover(); p != nil {
+			current.Panicked(p)
+		}
+	}()
+	ws.SetPongHandler(func(string) error { current.Heard(); return nil })
+	ws.SetPingHandler(func(data string) error {
+		current.Heard()
+		return ws.WriteControl(websocket.PongMessage, []byte(data), time.Time{})
+	})
+	ws.SetCloseHandler(func(int, string) error { return nil }) // the session answers, after its last message
+
+	ending, lost := s.readMessages(conn, current)
+	if lost != nil {
+		current.Lost(lost)
+		return
+	}
+	current.End(ending)
+	conn.drain()
+}
+
+var readBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// readMessages hands the client's messages to the session until one of the two
+// ends it.
+func (s *stream) readMessages(conn *client, to *session.Session) (ending session.Ending, lost error) {
+	for {
+		kind, err := s.readMessage(conn, to)
+		var closed *closeError
+		switch {
+		case errors.As(err, &closed):
+			return session.ClientClosed, nil
+		case errors.Is(err, errMessageTooLarge):
+			return session.TooLarge(s.cfg.MaxMessageBytes), nil
+		case errors.Is(err, errNotUTF8):
+			return session.InvalidUTF8, nil
+		case err != nil:
+			return session.Ending{}, err
+		case kind == websocket.BinaryMessage:
+			return session.BinaryData, nil
+		}
+	}
+}
+
+var errNotUTF8 = errors.New("text message is not UTF-8")
+
+func (s *stream) readMessage(conn *client, to *session.Session) (kind int, err error) {
+	buf := readBuffers.Get().(*bytes.Buffer)
+	defer readBuffers.Put(buf)
+	kind, err = conn.read(buf, s.cfg.MaxMessageBytes)
+	if err != nil || kind != websocket.TextMessage {
+		return kind, err
+	}
+	if !utf8.Valid(buf.Bytes()) { // the library lets it through
+		return kind, errNotUTF8
+	}
+	to.Receive(buf.Bytes())
+	return kind, nil
+}
+
+// upgradeRequired answers plain HTTP with the URL that was meant.
+func (s *stream) upgradeRequired(c *fiber.Ctx) error {
+	if websocket.IsWebSocketUpgrade(c) {
+		return c.Next()
+	}
+	return badHandshake(c)
+}
+
+func badHandshake(c *fiber.Ctx) error {
+	c.Set(fiber.HeaderUpgrade, "websocket")
+	return c.Status(fiber.StatusUpgradeRequired).SendString("This is a WebSocket service: connect to " + wsURL(c) +
+		" with a WebSocket client (version 13), not with plain HTTP. If a proxy is between, it must pass the Upgrade and Connection headers on.\n")
+}
+
+func (s *stream) notFound(c *fiber.Ctx) error {
+	if strings.HasPrefix(c.Path(), "/health") || strings.HasPrefix(c.Path(), "/readiness") ||
+		strings.HasPrefix(c.Path(), "/liveness") || strings.HasPrefix(c.Path(), "/metrics") {
+		return c.Status(fiber.StatusNotFound).SendString("Health is served on port " + itoa(s.cfg.HealthPort) + ", which is not public.\n")
+	}
+	return c.Status(fiber.StatusNotFound).SendString("Nothing is here. The WebSocket is at " + wsURL(c) + "\n")
+}
+
+// wsURL is the URL to connect to, as the client itself can reach it.
+func wsURL(c *fiber.Ctx) string {
+	scheme := "ws"
+	if c.Protocol() == "https" {
+		scheme = "wss"
+	}
+	return scheme + "://" + string(c.Request().Host()) + "/v1/stream"
+}

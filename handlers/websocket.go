@@ -1,0 +1,92 @@
+package handlers
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"time"
+
+	"github.com/gofiber/contrib/websocket"
+
+	"github.com/voxedge/voxedge/session"
+)
+
+// client is a session.Conn: one WebSocket and the socket under it.
+type client struct {
+	ws     *websocket.Conn
+	socket *socket
+}
+
+var _ session.Conn = (*client)(nil)
+
+// newClient takes over the WebSocket's writes.
+func newClient(ws *websocket.Conn) *client {
+	c := &client{ws: ws, socket: socketUnder(ws.NetConn())}
+	c.socket.detach()
+	return c
+}
+
+// socketUnder finds our socket below what the HTTP server and TLS put on it.
+func socketUnder(conn net.Conn) *socket {
+	for {
+		switch layer := conn.(type) {
+		case *socket:
+			return layer
+		case interface{ UnsafeConn() net.Conn }: // a connection taken from fasthttp
+			conn = layer.UnsafeConn()
+		case interface{ NetConn() net.Conn }: // TLS
+			conn = layer.NetConn()
+		default:
+			panic("the connection was not accepted by a listener of Listen")
+		}
+	}
+}
+
+func (c *client) WriteText(p []byte) error   { return c.ws.WriteMessage(websocket.TextMessage, p) }
+func (c *client) WriteBinary(p []byte) error { return c.ws.WriteMessage(websocket.BinaryMessage, p) }
+func (c *client) Blocked() bool              { return c.socket.blocked() }
+
+func (c *client) Flush(patience time.Duration) error { return c.socket.flush(patience) }
+
+func (c *client) Ping() error {
+	return c.ws.WriteControl(websocket.PingMessage, nil, time.Time{})
+}
+
+func (c *client) Close(code int, reason string) {
+	_ = c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), time.Time{})
+	c.socket.closeSoon()
+}
+
+func (c *client) Abort() { c.socket.abort() }
+
+var errMessageTooLarge = errors.New("message too large")
+
+// read reads one message of at most limit bytes into buf. After an error the
+// connection is of no more use, except for errMessageTooLarge.
+func (c *client) read(buf *bytes.Buffer, limit int) (kind int, err error) {
+	kind, r, err := c.ws.NextReader()
+	if err != nil {
+		return 0, err
+	}
+	buf.Reset()
+	n, err := buf.ReadFrom(io.LimitReader(r, int64(limit)+1))
+	if err == nil && n > int64(limit) {
+		err = errMessageTooLarge
+	}
+	return kind, err
+}
+
+// drain reads and drops what the client sends until it closes or the socket's
+// deadline passes, so that a close message is not lost to a reset.
+func (c *client) drain() {
+	for {
+		_, r, err := c.ws.NextReader()
+		if err != nil {
+			return
+		}
+		if _, err := io.Copy(io.Discard, r); err != nil {
+			return
+		}
+	}
+}

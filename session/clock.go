@@ -1,0 +1,140 @@
+package session
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	clockGrain = 2 * time.Millisecond
+	clockSlots = 32 // a frame is due within 20 ms, so the wheel never wraps
+)
+
+// clocks pace all sessions from a few goroutines: a wake-up serves every
+// session that is due, where a timer a session would cost a wake-up a frame.
+// A clock never waits for a session: it writes to sockets that do not block.
+type clocks struct {
+	all  []*clock
+	next atomic.Uint32
+	stop chan struct{}
+	done sync.WaitGroup
+}
+
+func startClocks(n int) *clocks {
+	c := &clocks{stop: make(chan struct{})}
+	for range n {
+		k := &clock{start: time.Now(), wake: make(chan struct{}, 1)}
+		c.all = append(c.all, k)
+		c.done.Go(func() { k.run(c.stop) })
+	}
+	return c
+}
+
+// assign picks the clock that a new session stays with.
+func (c *clocks) assign() *clock { return c.all[int(c.next.Add(1))%len(c.all)] }
+
+// close stops the clocks and waits for them.
+func (c *clocks) close() {
+	close(c.stop)
+	c.done.Wait()
+}
+
+// clock is a timer wheel of sessions. Only its own goroutine touches the
+// wheel; others hand sessions in through the inbox, a lock-free stack.
+type clock struct {
+	start    time.Time
+	inbox    atomic.Pointer[Session]
+	sleeping atomic.Int64 // until when, in nanoseconds since start
+	wake     chan struct{}
+
+	slots  [clockSlots]*Session
+	cursor int64 // the last slot served, counted from start
+	count  int
+}
+
+// add hands in a session that is due at s.dueAt. The caller has the session's
+// lock and sees to it that a session is on its clock only once.
+func (c *clock) add(s *Session) {
+	for {
+		s.clockNext = c.inbox.Load()
+		if c.inbox.CompareAndSwap(s.clockNext, s) {
+			break
+		}
+	}
+	if int64(s.dueAt.Sub(c.start)) < c.sleeping.Load() {
+		select {
+		case c.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (c *clock) run(stop <-chan struct{}) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		c.takeInbox()
+		for now := int64(time.Since(c.start) / clockGrain); c.cursor < now; {
+			c.cursor++
+			c.serve(c.cursor)
+		}
+		until := c.nextSlot()
+		c.sleeping.Store(int64(until))
+		if c.inbox.Load() != nil {
+			continue
+		}
+		timer.Reset(until - time.Since(c.start))
+		select {
+		case <-timer.C:
+		case <-c.wake:
+		case <-stop:
+			return
+		}
+		if c.count == 0 { // after a long sleep the wheel is empty: nothing to catch up on
+			c.cursor = max(c.cursor, int64(time.Since(c.start)/clockGrain)-1)
+		}
+	}
+}
+
+func (c *clock) takeInbox() {
+	for s := c.inbox.Swap(nil); s != nil; {
+		next := s.clockNext
+		c.place(s)
+		s = next
+	}
+}
+
+// place puts the session in the first slot at or after the time it is due.
+func (c *clock) place(s *Session) {
+	slot := int64((s.dueAt.Sub(c.start) + clockGrain - 1) / clockGrain)
+	slot = min(max(slot, c.cursor+1), c.cursor+clockSlots-1)
+	s.clockNext = c.slots[slot%clockSlots]
+	c.slots[slot%clockSlots] = s
+	c.count++
+}
+
+func (c *clock) serve(slot int64) {
+	s := c.slots[slot%clockSlots]
+	c.slots[slot%clockSlots] = nil
+	for s != nil {
+		next := s.clockNext
+		c.count--
+		if s.tick() {
+			c.place(s)
+		}
+		s = next
+	}
+}
+
+// nextSlot returns when the next session is due, since start.
+func (c *clock) nextSlot() time.Duration {
+	if c.count == 0 {
+		return 1<<63 - 1
+	}
+	for slot := c.cursor + 1; ; slot++ {
+		if c.slots[slot%clockSlots] != nil {
+			return time.Duration(slot) * clockGrain
+		}
+	}
+}

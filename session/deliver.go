@@ -1,0 +1,196 @@
+package session
+
+import (
+	"errors"
+	"sync"
+	"time"
+)
+
+var errUtteranceOver = errors.New("the utterance is over")
+
+// speak has the accepted utterances spoken one after another, and leaves when
+// there is none. It runs in a goroutine of its own, at most one a session.
+func (s *Session) speak() {
+	defer s.guard()
+	for {
+		u := s.nextUnspoken()
+		if u == nil {
+			return
+		}
+		err := s.speaker.Speak(u.ctx, u.script, 0, func(f Frame) error { return s.enqueue(u, f) })
+		s.enqueueEnd(u, err)
+	}
+}
+
+func (s *Session) nextUnspoken() *utterance {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.unspoken) == 0 {
+		s.speaking = false
+		return nil
+	}
+	u := s.unspoken[0]
+	s.unspoken = s.unspoken[1:]
+	return u
+}
+
+// enqueue puts a frame in the queue, and waits for room when it is full: the
+// worker's stream is not read meanwhile, and flow control holds the worker.
+func (s *Session) enqueue(u *utterance, f Frame) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.awaitRoom(u); err != nil {
+		return err
+	}
+	s.queue.pushFrame(u, f)
+	s.deliver()
+	return nil
+}
+
+// enqueueEnd puts the end of the utterance behind its frames.
+func (s *Session) enqueueEnd(u *utterance, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.awaitRoom(u) != nil {
+		return
+	}
+	s.queue.pushEnd(u, err)
+	s.deliver()
+}
+
+func (s *Session) awaitRoom(u *utterance) error {
+	for s.queue.full() && !u.over {
+		for !s.queue.low() && !u.over {
+			s.room.Wait()
+		}
+	}
+	if u.over {
+		return errUtteranceOver
+	}
+	return nil
+}
+
+var encodeBuffers = sync.Pool{New: func() any {
+	b := make([]byte, 0, MaxAudioMessage)
+	return &b
+}}
+
+// deliver writes all that is due, and sees to it that it is called again for
+// the rest: by the clock, by the flusher, by RESUME or by the next frame. It is
+// the only place where frames leave. The lock is held.
+func (s *Session) deliver() {
+	if s.deliverDue() && !s.scheduled {
+		s.scheduled = true
+		s.clock.add(s)
+	}
+}
+
+// tick is the clock's deliver; it reports whether the session stays on the clock.
+func (s *Session) tick() bool {
+	defer s.guard()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.scheduled = s.deliverDue()
+	return s.scheduled
+}
+
+// deliverDue writes what is due and reports whether more falls due at s.dueAt.
+func (s *Session) deliverDue() bool {
+	if s.queue.front() == nil || s.state.held() || s.state == Ended {
+		return false
+	}
+	now := time.Now()
+	for e := s.queue.front(); e != nil; e = s.queue.front() {
+		if s.conn.Blocked() {
+			s.flushIfBlocked()
+			return false
+		}
+		if e.end {
+			s.finishUtterance(e)
+			continue
+		}
+		if due := s.pace.due(); due.After(now) {
+			s.dueAt = due
+			return true
+		}
+		if err := s.write(e); err != nil {
+			s.lost(err)
+			return false
+		}
+		s.pace.sent(now)
+		s.pop()
+	}
+	s.flushIfBlocked()
+	return false
+}
+
+// write numbers the frame, encodes it and hands it to the socket.
+func (s *Session) write(e *entry) error {
+	s.sequence++
+	e.utterance.frames++
+	if e.utterance.frames == 1 {
+		first := time.Since(e.utterance.accepted)
+		s.story.firstAudio(first)
+		s.hub.recorder.FirstAudio(first)
+	}
+	buffer := encodeBuffers.Get().(*[]byte)
+	defer encodeBuffers.Put(buffer)
+	if s.binary {
+		*buffer = appendBinaryAudio((*buffer)[:0], e.frame.PCM, s.sequence)
+		return s.conn.WriteBinary(*buffer)
+	}
+	*buffer = appendAudio((*buffer)[:0], e.frame.PCM, s.sequence)
+	return s.conn.WriteText(*buffer)
+}
+
+func (s *Session) pop() {
+	s.queue.pop()
+	if s.queue.low() {
+		s.room.Signal()
+	}
+}
+
+// finishUtterance acts on the end of an utterance when all of it was written.
+func (s *Session) finishUtterance(e *entry) {
+	u, err := e.utterance, e.err
+	s.pop()
+	s.utterances = s.utterances[1:]
+	if err != nil {
+		problem := asError(err)
+		s.log.Warn("utterance failed", "utterance", u.number, "code", problem.Code,
+			"cause", problem.Error(), "resolution", problem.Resolution)
+		s.report(problem)
+		s.utteranceOver(u, Failed)
+	} else {
+		s.utteranceOver(u, Completed)
+	}
+	s.story.heard = time.Now() // a session is not idle while it speaks
+	if len(s.utterances) == 0 {
+		s.transition(eventSpoken)
+		s.endIfDrained()
+	}
+}
+
+// flushIfBlocked starts the flusher when bytes wait for the socket: a client
+// that takes its time costs itself a goroutine, and nobody else.
+func (s *Session) flushIfBlocked() {
+	if !s.flushing && s.conn.Blocked() {
+		s.flushing = true
+		s.work.Go(s.flush)
+	}
+}
+
+func (s *Session) flush() {
+	defer s.guard()
+	err := s.conn.Flush(s.hub.cfg.SlowClientTimeout)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.flushing = false
+	if err == nil {
+		s.deliver()
+	} else if s.state == Ended {
+		s.conn.Abort()
+	} else {
+		s.lost(err)
+	}
+}

@@ -1,0 +1,21 @@
+package session
+
+import "time"
+
+// The one audio format of the client's side: 20 ms frames of 48 kHz mono
+// signed 16-bit little-endian PCM.
+const (
+	SampleRate    = 48000
+	FrameDuration = 20 * time.Millisecond
+	FrameMillis   = int(FrameDuration / time.Millisecond)
+	FrameBytes    = SampleRate * FrameMillis / 1000 * 2
+	Encoding      = "pcm_s16le"
+)
+
+// Frame is 20 ms of speech as a worker sent it.
+type Frame struct {
+	PCM         []byte    // FrameBytes of samples, valid only until the call that passes it returns
+	Received    time.Time // when the edge had it whole
+	Traceparent string    // W3C context of the worker's span of this frame, or empty
+	Emitted     int64     // the worker's Unix time in nanoseconds when it sent it, or 0
+}

@@ -1,0 +1,46 @@
+package session
+
+import "time"
+
+// Pacing is how fast a session's frames leave.
+type Pacing string
+
+// The pacings a client may ask for.
+const (
+	Realtime Pacing = "realtime" // the lead at once, then a frame every 20 ms
+	Unpaced  Pacing = "none"     // as fast as the client reads
+)
+
+// pace says when the next frame may leave so that the client is never more
+// than lead ahead of what it plays. It keeps the time at which all that was
+// sent will have been played; that time advances by exactly one frame a frame,
+// so nothing drifts, and a late wake-up finds several frames due but never
+// more than fill the lead. When the client has run dry the schedule starts
+// anew, and so does the lead.
+type pace struct {
+	lead     time.Duration // negative: no pacing
+	playedAt time.Time     // when the client will have played all it was sent
+}
+
+func newPace(p Pacing, lead time.Duration) pace {
+	if p == Unpaced {
+		return pace{lead: -1}
+	}
+	return pace{lead: max(lead, FrameDuration)}
+}
+
+// due returns when the next frame may leave; the zero time is at once.
+func (p *pace) due() time.Time {
+	if p.lead < 0 || p.playedAt.IsZero() {
+		return time.Time{}
+	}
+	return p.playedAt.Add(FrameDuration - p.lead)
+}
+
+// sent takes note that a frame left at now.
+func (p *pace) sent(now time.Time) {
+	if p.playedAt.Before(now) {
+		p.playedAt = now
+	}
+	p.playedAt = p.playedAt.Add(FrameDuration)
+}

@@ -1,0 +1,56 @@
+package session
+
+import (
+	"context"
+	"time"
+)
+
+// Conn is the client's end of a session: a WebSocket whose writes do not wait.
+// Its methods are safe for concurrent use, but for WriteText and WriteBinary,
+// which the session calls one at a time.
+type Conn interface {
+	// WriteText and WriteBinary hand over one message. What the socket does not
+	// take at once is kept, and Blocked reports it; an error means that the
+	// connection is lost. p is not kept.
+	WriteText(p []byte) error
+	WriteBinary(p []byte) error
+	// Blocked reports whether bytes of earlier messages still wait.
+	Blocked() bool
+	// Flush waits until no bytes wait. It fails with os.ErrDeadlineExceeded
+	// once the client has taken nothing for the given time.
+	Flush(patience time.Duration) error
+	// Ping sends a WebSocket ping; the answer comes to Session.Heard.
+	Ping() error
+	// Close hands over a close message and gives the client a moment to answer
+	// it before the reader is let go.
+	Close(code int, reason string)
+	// Abort lets the reader go at once.
+	Abort()
+}
+
+// Speaker reaches the workers for one session.
+type Speaker interface {
+	// Speak has the script synthesized and calls emit for each frame in order,
+	// leaving out the first skip. It returns when the last frame was taken or
+	// with an error, which is emit's, the context's, or an *Error.
+	Speak(ctx context.Context, script *Script, skip uint64, emit func(Frame) error) error
+	// Control tells the worker of a command, if it wants to know. It does not wait.
+	Control(Command)
+	// Worker names the worker and the model in use, or is empty.
+	Worker() (name, model string)
+	// Close ends the session at every worker it was opened at, and waits for it.
+	Close()
+}
+
+// Voices opens a Speaker for a session.
+type Voices interface {
+	Speaker(sessionID string, p Params) Speaker
+}
+
+// Params is what a client asks for when it connects.
+type Params struct {
+	Model    string
+	Language string
+	Pacing   Pacing
+	Options  map[string]string // handed to the worker as they are
+}

@@ -1,0 +1,277 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// Session is one client connection. Receive and Lost belong to the goroutine
+// that reads the connection; End may be called by any.
+type Session struct {
+	id      string
+	token   string
+	params  Params
+	hub     *Hub
+	conn    Conn
+	speaker Speaker
+	log     *slog.Logger
+	binary  bool
+	ctx     context.Context
+	cancel  context.CancelFunc
+	work    sync.WaitGroup // the speaking and the flushing goroutine
+
+	mu         sync.Mutex
+	state      State
+	queue      queue
+	pace       pace
+	room       sync.Cond    // the queue has drained, or an utterance was ended
+	utterances []*utterance // accepted and not over, in order
+	unspoken   []*utterance // those of them that no worker was given yet
+	open       *utterance   // the one that partial text goes to
+	speaking   bool         // the speaking goroutine runs
+	flushing   bool         // the flushing goroutine runs
+	sequence   uint64       // of the last frame written
+	spoken     uint64       // utterances accepted
+	draining   bool
+
+	clock     *clock
+	clockNext *Session // the clock's, while scheduled
+	dueAt     time.Time
+	scheduled bool
+
+	story story
+}
+
+// ID is the session's UUID.
+func (s *Session) ID() string { return s.id }
+
+// Receive acts on one text message of the client. A message that is not right
+// is answered with an error and changes nothing. data is not kept.
+func (s *Session) Receive(data []byte) {
+	message, problem := ParseMessage(data)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.story.heard = time.Now()
+	s.story.messages++
+	if limit := s.hub.cfg.MaxMessages; limit > 0 && s.story.messages > limit {
+		s.end(Ending{ClosePolicy, "message_limit", Errorf(LimitReached,
+			"Open a new session, or have the operator raise MAX_MESSAGES_PER_SESSION",
+			"this session has sent its %d messages", limit)})
+		return
+	}
+	if problem == nil {
+		switch m := message.(type) {
+		case Text:
+			problem = s.text(m)
+		case Control:
+			s.control(m.Command)
+		case Ping:
+			s.send(pongMessage{"pong", m.ID, time.Now().UnixMilli()})
+		case Receipt:
+		}
+	}
+	if problem != nil {
+		s.report(problem)
+	}
+}
+
+// text accepts text for the open utterance or a new one. The lock is held.
+func (s *Session) text(m Text) *Error {
+	u := s.open
+	switch {
+	case u == nil && m.Text == "":
+		return errEmptyText
+	case u == nil && s.draining:
+		return errDraining
+	case u == nil && len(s.utterances) >= s.hub.cfg.MaxUtterances:
+		return Errorf(LimitReached, "Wait for an utterance_end, or send STOP, and send it again",
+			"%d utterances are waiting to be spoken", len(s.utterances))
+	case u != nil && u.script.Runes()+m.Runes > s.hub.cfg.MaxUtteranceRunes:
+		return Errorf(LimitReached, `End it with "is_final":true and go on with another`,
+			"the utterance would pass %d characters", s.hub.cfg.MaxUtteranceRunes)
+	}
+	if _, ok := s.transition(eventText); !ok {
+		return nil
+	}
+	if u == nil {
+		s.spoken++
+		u = &utterance{number: s.spoken, script: newScript(), accepted: time.Now()}
+		u.ctx, u.cancel = context.WithCancel(s.ctx)
+		s.open = u
+		s.utterances = append(s.utterances, u)
+		s.unspoken = append(s.unspoken, u)
+	}
+	u.script.add(m.Text, m.Final)
+	if m.Final {
+		s.open = nil
+	}
+	s.story.characters += m.Runes
+	if !s.speaking {
+		s.speaking = true
+		s.work.Go(s.speak)
+	}
+	return nil
+}
+
+// control is barge-in: the edge acts before the worker is told. The lock is held.
+func (s *Session) control(c Command) {
+	switch c {
+	case Pause:
+		s.transition(eventPause)
+	case Resume:
+		s.transition(eventResume)
+		s.deliver()
+	case Stop:
+		s.transition(eventStop)
+		s.silence()
+	}
+	s.speaker.Control(c)
+}
+
+// silence ends every utterance with nothing more of it written. The lock is held.
+func (s *Session) silence() {
+	s.story.dropped += uint64(s.queue.clear())
+	for _, u := range s.utterances {
+		s.utteranceOver(u, Stopped)
+	}
+	s.utterances, s.unspoken, s.open = nil, nil, nil
+	s.room.Broadcast()
+}
+
+// utteranceOver tells the client and the worker's stream that u is over. The
+// lock is held.
+func (s *Session) utteranceOver(u *utterance, why Reason) {
+	u.over = true
+	u.cancel()
+	if s.open == u {
+		s.open = nil
+	}
+	s.story.utteranceOver(why)
+	s.hub.recorder.UtteranceEnded(string(why), u.script.Runes(), u.frames)
+	if s.state != Ended {
+		s.send(utteranceEndMessage{"utterance_end", u.number, s.sequence, string(why)})
+	}
+}
+
+// transition moves the state on, and reports whether it could. The lock is held.
+func (s *Session) transition(e event) (State, bool) {
+	next, ok := s.state.on(e)
+	s.state = next
+	return next, ok
+}
+
+// report sends an error to the client. The lock is held.
+func (s *Session) report(problem *Error) {
+	s.story.errors++
+	s.hub.recorder.Problem(string(problem.Code))
+	s.log.Debug("error sent to the client", "code", problem.Code, "cause", problem.Error(), "resolution", problem.Resolution)
+	s.send(errorMessage{"error", problem.Code, problem.Message()})
+}
+
+// send writes a message other than audio. The lock is held.
+func (s *Session) send(message any) {
+	if err := s.conn.WriteText(encode(message)); err != nil {
+		s.lost(err)
+		return
+	}
+	s.flushIfBlocked()
+}
+
+// Heard takes note of a sign of life that is not a message.
+func (s *Session) Heard() {
+	s.mu.Lock()
+	s.story.alive = time.Now()
+	s.mu.Unlock()
+}
+
+// Lost ends the session because its connection is gone.
+func (s *Session) Lost(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lost(err)
+}
+
+func (s *Session) lost(err error) {
+	if s.state == Ended {
+		return
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		s.end(Ending{ClosePolicy, "slow_client", Errorf(SlowClient,
+			"Read the socket without pause, and look for a stalled network or a blocked event loop",
+			"the client took nothing for %s while frames waited", s.hub.cfg.SlowClientTimeout)})
+		return
+	}
+	s.finish("connection_lost", CloseAbnormal, err)
+	s.conn.Abort()
+}
+
+// End says so to the client and ends the session. Ending an ended session does
+// nothing.
+func (s *Session) End(e Ending) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.end(e)
+}
+
+func (s *Session) end(e Ending) {
+	if s.state == Ended {
+		return
+	}
+	// The state first, so that a write that fails on the way out does not end
+	// the session a second time.
+	var cause error
+	if e.Err != nil {
+		cause = e.Err
+	}
+	s.finish(e.Reason, e.Close, cause)
+	if e.Err != nil {
+		s.story.errors++
+		s.hub.recorder.Problem(string(e.Err.Code))
+		_ = s.conn.WriteText(encode(errorMessage{"error", e.Err.Code, e.Err.Message()}))
+	}
+	_ = s.conn.WriteText(encode(endMessage{"session_end", s.id, e.Reason}))
+	s.conn.Close(e.Close, e.Reason)
+	s.flushIfBlocked()
+}
+
+// finish ends the session on the edge's side. The lock is held.
+func (s *Session) finish(reason string, closeCode int, cause error) {
+	s.transition(eventEnd)
+	s.silence()
+	s.cancel()
+	s.story.end(reason, closeCode, cause)
+	s.hub.recorder.SessionEnded(reason)
+}
+
+// Close waits for all that the session started, at the edge and at the
+// workers, and writes its story. It is called once, by the reader, after the
+// session has ended.
+func (s *Session) Close() {
+	s.Lost(errors.New("the reader left"))
+	s.work.Wait()
+	s.speaker.Close()
+	s.hub.remove(s)
+	worker, model := s.speaker.Worker()
+	s.story.tell(s.log, worker, model, s.sequence)
+}
+
+// guard, deferred, keeps a panic in the session it happened in.
+func (s *Session) guard() {
+	if p := recover(); p != nil {
+		s.Panicked(p)
+	}
+}
+
+// Panicked ends the session after a panic in a goroutine that served it.
+func (s *Session) Panicked(p any) {
+	s.log.Error("panic in a session", "cause", p, "stack", string(debug.Stack()),
+		"resolution", "this is a fault of voxedge: report it with this stack; the other sessions go on")
+	s.End(Ending{CloseInternal, "internal_error", &Error{Code: InternalError,
+		Cause:      "the edge failed in this session",
+		Resolution: "Connect again; if it happens again, give the session id to the operator"}})
+}

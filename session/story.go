@@ -1,0 +1,77 @@
+package session
+
+import (
+	"context"
+	"log/slog"
+	"time"
+)
+
+// story is what there is to tell of a session when it has ended, in one log
+// line. The session's lock guards it.
+type story struct {
+	opened     time.Time
+	heard      time.Time // last message
+	alive      time.Time // last pong
+	pinged     time.Time
+	messages   int
+	characters int
+	completed  int
+	stopped    int
+	failed     int
+	errors     int
+	dropped    uint64 // frames queued and then stopped
+	first      time.Duration
+	ended      time.Time
+	reason     string
+	closeCode  int
+	cause      error
+}
+
+func (s *story) firstAudio(d time.Duration) {
+	if s.first == 0 {
+		s.first = d
+	}
+}
+
+func (s *story) utteranceOver(why Reason) {
+	switch why {
+	case Completed:
+		s.completed++
+	case Stopped:
+		s.stopped++
+	case Failed:
+		s.failed++
+	}
+}
+
+func (s *story) end(reason string, closeCode int, cause error) {
+	s.ended, s.reason, s.closeCode, s.cause = time.Now(), reason, closeCode, cause
+}
+
+func (s *story) tell(log *slog.Logger, worker, model string, frames uint64) {
+	level := slog.LevelInfo
+	attrs := []slog.Attr{
+		slog.String("reason", s.reason),
+		slog.Int("close_code", s.closeCode),
+		slog.Float64("duration_seconds", s.ended.Sub(s.opened).Seconds()),
+		slog.Int("messages", s.messages),
+		slog.Int("characters", s.characters),
+		slog.Int("utterances_completed", s.completed),
+		slog.Int("utterances_stopped", s.stopped),
+		slog.Int("utterances_failed", s.failed),
+		slog.Uint64("frames", frames),
+		slog.Uint64("frames_dropped_by_stop", s.dropped),
+		slog.Float64("first_audio_ms", float64(s.first.Microseconds())/1000),
+		slog.Int("errors", s.errors),
+		slog.String("worker", worker),
+		slog.String("model", model),
+	}
+	if s.cause != nil {
+		attrs = append(attrs, slog.String("cause", s.cause.Error()))
+		if e, ok := s.cause.(*Error); ok {
+			level = slog.LevelWarn
+			attrs = append(attrs, slog.String("resolution", e.Resolution))
+		}
+	}
+	log.LogAttrs(context.Background(), level, "session ended", attrs...)
+}

@@ -1,0 +1,28 @@
+package session
+
+import (
+	"context"
+	"time"
+)
+
+// Reason says how an utterance ended.
+type Reason string
+
+// The reasons of the wire contract.
+const (
+	Completed Reason = "completed"
+	Stopped   Reason = "stopped"
+	Failed    Reason = "failed"
+)
+
+// utterance is the audio of one run of text. The session's lock guards it,
+// but for script, which guards itself.
+type utterance struct {
+	number   uint64
+	script   *Script
+	ctx      context.Context
+	cancel   context.CancelFunc
+	over     bool // no frame of it is queued or written any more
+	accepted time.Time
+	frames   uint64 // written
+}

@@ -1,0 +1,3 @@
+// Package telemetry owns what the edge tells about itself: logs, metrics and
+// traces. It imports nothing of ours.
+package telemetry

@@ -1,0 +1,149 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/voxedge/voxedge/proto"
+)
+
+// Synthesize speaks one utterance, sentence by sentence as its text comes in,
+// and ends it with an end marker.
+func (s *Server) Synthesize(stream proto.TTSService_SynthesizeServer) error {
+	first, err := stream.Recv()
+	if err == io.EOF {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	t := s.session(first.GetSessionId())
+	if t == nil {
+		return status.Errorf(codes.NotFound, "there is no session %.100q: call StartSession first", first.GetSessionId())
+	}
+	voice, err := s.engine.Open(t.model, t.options)
+	if err != nil {
+		return status.Error(codes.FailedPrecondition, err.Error())
+	}
+	ctx, end := t.stream(stream.Context())
+	defer end()
+
+	text := make(chan string)
+	s.reading.Go(func() { readText(ctx, stream, first, text) }) // may outlive this call by a moment: Recv ends with it
+
+	frames := &frameWriter{ctx: ctx, stream: stream, session: t, id: first.GetSessionId()}
+	for sentence := range text {
+		if err := s.speak(ctx, voice, sentence, frames); err != nil {
+			if errors.Is(context.Cause(ctx), errStopped) {
+				return frames.endMarker()
+			}
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return status.Errorf(codes.Internal, "the engine failed: %v", err)
+		}
+	}
+	if errors.Is(context.Cause(ctx), errStopped) {
+		return frames.endMarker()
+	}
+	return frames.finish()
+}
+
+// readText sends on the sentences of the utterance as they become complete.
+func readText(ctx context.Context, stream proto.TTSService_SynthesizeServer, chunk *proto.TextChunk, text chan<- string) {
+	defer close(text)
+	send := func(sentence string) bool {
+		select {
+		case text <- sentence:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	var cut sentences
+	for {
+		for _, sentence := range cut.add(chunk.GetText()) {
+			if !send(sentence) {
+				return
+			}
+		}
+		if chunk.GetIsFinal() {
+			break
+		}
+		var err error
+		if chunk, err = stream.Recv(); err == io.EOF {
+			break
+		} else if err != nil {
+			return
+		}
+	}
+	if rest := cut.rest(); rest != "" {
+		send(rest)
+	}
+}
+
+func (s *Server) speak(ctx context.Context, voice Voice, sentence string, out *frameWriter) error {
+	s.queued(1)
+	defer s.queued(-1)
+	began, before, waited := time.Now(), out.sent, out.waited
+	err := voice.Speak(ctx, sentence, out)
+	s.spoke(time.Since(began)-(out.waited-waited), time.Duration(out.sent-before)*frameMillis*time.Millisecond)
+	return err
+}
+
+// frameWriter cuts PCM into frames and sends them.
+type frameWriter struct {
+	ctx     context.Context
+	stream  proto.TTSService_SynthesizeServer
+	session *ttsSession
+	id      string
+	rest    []byte
+	sent    int64
+	waited  time.Duration // for the edge to take frames, and in pauses
+}
+
+func (w *frameWriter) Write(p []byte) (int, error) {
+	w.rest = append(w.rest, p...)
+	taken := 0
+	for ; len(w.rest)-taken >= frameBytes; taken += frameBytes {
+		if err := w.send(w.rest[taken : taken+frameBytes]); err != nil {
+			return 0, err
+		}
+	}
+	w.rest = append(w.rest[:0], w.rest[taken:]...)
+	return len(p), nil
+}
+
+func (w *frameWriter) send(pcm []byte) error {
+	began := time.Now()
+	defer func() { w.waited += time.Since(began) }()
+	if err := w.session.gate(w.ctx); err != nil {
+		return err
+	}
+	w.sent++
+	return w.stream.Send(&proto.AudioFrame{
+		SessionId: w.id, AudioData: pcm, SampleRate: sampleRate, FrameDurationMs: frameMillis,
+		SequenceNumber: w.sent, EmittedUnixNano: time.Now().UnixNano(),
+	})
+}
+
+// finish fills the last frame up with silence and marks the end.
+func (w *frameWriter) finish() error {
+	if len(w.rest) > 0 {
+		if err := w.send(append(w.rest, make([]byte, frameBytes-len(w.rest))...)); err != nil {
+			return err
+		}
+	}
+	return w.endMarker()
+}
+
+func (w *frameWriter) endMarker() error {
+	return w.stream.Send(&proto.AudioFrame{
+		SessionId: w.id, SampleRate: sampleRate, FrameDurationMs: frameMillis, SequenceNumber: w.sent + 1, IsFinal: true,
+	})
+}
