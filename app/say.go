@@ -116,7 +116,7 @@ func (o *sayOptions) speak(ctx context.Context, stdin io.Reader, out io.Writer, 
 	}
 	dialing, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	ws, response, err := websocket.Dial(dialing, endpoint, &websocket.DialOptions{Subprotocols: []string{session.BinaryProtocol}})
+	ws, response, err := websocket.Dial(dialing, endpoint, &websocket.DialOptions{Subprotocols: []string{session.BinaryProtocol}}) //nolint:bodyclose // Dial has read and closed it
 	if err != nil {
 		return dialFault(endpoint, response, err)
 	}
@@ -215,7 +215,7 @@ func (o *sayOptions) send(ctx context.Context, ws *websocket.Conn, stdin io.Read
 			}
 			held = append(held[:0], held[whole:]...)
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return write(string(held), true)
 		}
 		if err != nil {

@@ -170,6 +170,8 @@ func (w *Worker) hasResident(model string) bool {
 
 func (r *router) choose(fit []*Worker) *Worker {
 	switch r.strategy {
+	case LeastLoaded:
+		return lighter(fit)
 	case RoundRobin:
 		return fit[r.turn.Add(1)%uint64(len(fit))]
 	case Random:

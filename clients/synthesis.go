@@ -39,7 +39,7 @@ func (s *speaker) synthesize(ctx context.Context, w *Worker, script *session.Scr
 		watch.waiting()
 		frame, err := stream.Recv()
 		watch.heard()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return out.finish() // an end without a final frame is an end
 		}
 		if err != nil {
@@ -153,9 +153,8 @@ func (f *framer) finish() error {
 	if len(f.rest) == 0 {
 		return nil
 	}
-	last := append(f.rest, make([]byte, session.FrameBytes-len(f.rest))...)
-	f.rest = f.rest[:0]
-	return f.deliver(session.Frame{PCM: last, Received: time.Now()})
+	f.rest = append(f.rest, make([]byte, session.FrameBytes-len(f.rest))...)
+	return f.deliver(session.Frame{PCM: f.rest, Received: time.Now()})
 }
 
 func (f *framer) deliver(frame session.Frame) error {

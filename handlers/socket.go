@@ -222,7 +222,7 @@ func (s *socket) expire(t time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closing = true
-	_ = s.Conn.SetDeadline(t)
+	_ = s.SetDeadline(t)
 }
 
 // SetWriteDeadline is the HTTP server's to use; a WebSocket's deadline is

@@ -79,8 +79,8 @@ var encodeBuffers = sync.Pool{New: func() any {
 // the rest: by the clock, by the flusher, by RESUME or by the next frame. It is
 // the only place where frames leave. The lock is held.
 func (s *Session) deliver() {
-	if s.deliverDue() && !s.scheduled {
-		s.scheduled = true
+	if due, more := s.deliverDue(); more && !s.scheduled {
+		s.scheduled, s.dueAt = true, due
 		s.clock.add(s)
 	}
 }
@@ -90,38 +90,37 @@ func (s *Session) tick() bool {
 	defer s.guard()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.scheduled = s.deliverDue()
+	s.dueAt, s.scheduled = s.deliverDue()
 	return s.scheduled
 }
 
-// deliverDue writes what is due and reports whether more falls due at s.dueAt.
-func (s *Session) deliverDue() bool {
+// deliverDue writes what is due and reports whether and when more falls due.
+func (s *Session) deliverDue() (due time.Time, more bool) {
 	if s.queue.front() == nil || s.state.held() || s.state == Ended {
-		return false
+		return time.Time{}, false
 	}
 	now := time.Now()
 	for e := s.queue.front(); e != nil; e = s.queue.front() {
 		if s.conn.Blocked() {
 			s.flushIfBlocked()
-			return false
+			return time.Time{}, false
 		}
 		if e.end {
 			s.finishUtterance(e)
 			continue
 		}
 		if due := s.pace.due(); due.After(now) {
-			s.dueAt = due
-			return true
+			return due, true
 		}
 		if err := s.write(e); err != nil {
 			s.lost(err)
-			return false
+			return time.Time{}, false
 		}
 		s.pace.sent(now)
 		s.pop()
 	}
 	s.flushIfBlocked()
-	return false
+	return time.Time{}, false
 }
 
 // write numbers the frame, encodes it and hands it to the socket.
@@ -186,11 +185,12 @@ func (s *Session) flush() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.flushing = false
-	if err == nil {
+	switch {
+	case err == nil:
 		s.deliver()
-	} else if s.state == Ended {
+	case s.state == Ended:
 		s.conn.Abort()
-	} else {
+	default:
 		s.lost(err)
 	}
 }

@@ -17,10 +17,11 @@ type Script struct {
 	more   chan struct{} // closed and replaced at every change
 }
 
-func newScript() *Script { return &Script{more: make(chan struct{})} }
+// NewScript returns an empty script.
+func NewScript() *Script { return &Script{more: make(chan struct{})} }
 
-// add appends text, which may be empty when final ends the script.
-func (s *Script) add(text string, final bool) {
+// Add appends text, which may be empty when final ends the script.
+func (s *Script) Add(text string, final bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if text != "" {

@@ -100,13 +100,13 @@ func (s *Session) text(m Text) *Error {
 	}
 	if u == nil {
 		s.spoken++
-		u = &utterance{number: s.spoken, script: newScript(), accepted: time.Now()}
+		u = &utterance{number: s.spoken, script: NewScript(), accepted: time.Now()}
 		u.ctx, u.cancel = context.WithCancel(s.ctx)
 		s.open = u
 		s.utterances = append(s.utterances, u)
 		s.unspoken = append(s.unspoken, u)
 	}
-	u.script.add(m.Text, m.Final)
+	u.script.Add(m.Text, m.Final)
 	if m.Final {
 		s.open = nil
 	}

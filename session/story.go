@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 )
@@ -68,7 +69,7 @@ func (s *story) tell(log *slog.Logger, worker, model string, frames uint64) {
 	}
 	if s.cause != nil {
 		attrs = append(attrs, slog.String("cause", s.cause.Error()))
-		if e, ok := s.cause.(*Error); ok {
+		if e, ok := errors.AsType[*Error](s.cause); ok {
 			level = slog.LevelWarn
 			attrs = append(attrs, slog.String("resolution", e.Resolution))
 		}

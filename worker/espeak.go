@@ -122,7 +122,7 @@ func (v *espeakVoice) Speak(ctx context.Context, text string, out io.Writer) err
 func resampleWAV(in io.Reader, out io.Writer) error {
 	r := bufio.NewReader(in)
 	rate, err := readWAVHeader(r)
-	if err == io.EOF { // nothing to say
+	if errors.Is(err, io.EOF) { // nothing to say
 		return nil
 	}
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 // and ends it with an end marker.
 func (s *Server) Synthesize(stream proto.TTSService_SynthesizeServer) error {
 	first, err := stream.Recv()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	if err != nil {
@@ -76,7 +76,7 @@ func readText(ctx context.Context, stream proto.TTSService_SynthesizeServer, chu
 			break
 		}
 		var err error
-		if chunk, err = stream.Recv(); err == io.EOF {
+		if chunk, err = stream.Recv(); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			return

@@ -1,0 +1,45 @@
+# The two commands a newcomer needs are 'make dev' and 'make test'.
+SHELL := /bin/bash
+.DEFAULT_GOAL := build
+.PHONY: build dev test vet lint test-go fuzz proto clean
+
+LINT_VERSION := v2.15.0
+LINT := bin/golangci-lint-$(LINT_VERSION)
+
+build: ## the binary, static
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/voxedge .
+
+dev: build ## everything in one process, with a voice where one can be had
+	@./dev-voice.sh
+	@exec bin/voxedge dev
+
+test: vet lint test-go ## all that must pass
+
+vet:
+	go vet ./...
+
+lint: $(LINT)
+	$(LINT) run ./...
+
+$(LINT):
+	GOBIN=$(CURDIR)/bin/tmp go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+	mv bin/tmp/golangci-lint $@
+
+test-go:
+	go test -race -timeout 20m ./...
+
+# Each fuzz target for FUZZ_TIME.
+FUZZ_TIME ?= 1m
+fuzz:
+	@set -e; for package in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "$$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZ_TIME) $$package; \
+		done; \
+	done
+
+proto: ## needs protoc, protoc-gen-go and protoc-gen-go-grpc
+	go generate ./proto
+
+clean:
+	rm -rf bin

@@ -1,0 +1,149 @@
+package handlers_test
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/voxedge/voxedge/handlers"
+)
+
+func TestPlainHTTPIsToldTheURL(t *testing.T) {
+	e := startEdge(t, testConfig(), nil)
+	for _, path := range []string{"/", "/v1/stream"} {
+		response, body := get(t, "http://"+e.addr+path)
+		must(t, response.StatusCode == 426 && strings.Contains(body, "ws://"+e.addr+"/v1/stream"), "%s: %d %s", path, response.StatusCode, body)
+	}
+	response, body := get(t, "http://"+e.addr+"/health")
+	must(t, response.StatusCode == 404 && strings.Contains(body, "8081"), "%d %s", response.StatusCode, body)
+	response, body = get(t, "http://"+e.addr+"/nothing")
+	must(t, response.StatusCode == 404 && strings.Contains(body, "/v1/stream"), "%d %s", response.StatusCode, body)
+}
+
+func TestAHandshakeThatIsNotWholeIsToldSo(t *testing.T) {
+	e := startEdge(t, testConfig(), nil)
+	for name, headers := range map[string][]string{
+		"no key":      {"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13"},
+		"old version": {"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "8", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="},
+	} {
+		response, body := get(t, "http://"+e.addr+"/", headers...)
+		must(t, response.StatusCode == 426 && strings.Contains(body, "version 13"), "%s: %d %s", name, response.StatusCode, body)
+	}
+	eventually(t, "all places are free", func() bool { taken, _ := e.hub.Sessions(); return taken == 0 })
+}
+
+func TestTLSOnThePlainPortIsLogged(t *testing.T) {
+	e := startEdge(t, testConfig(), nil)
+	_, err := tls.Dial("tcp", e.addr, &tls.Config{InsecureSkipVerify: true})
+	must(t, err != nil, "TLS was answered")
+	eventually(t, "it is logged", func() bool {
+		return strings.Contains(e.logs.String(), "speaks TLS to a plain port") && strings.Contains(e.logs.String(), "use ws://")
+	})
+}
+
+// startHealth serves the health of the checks.
+func startHealth(t *testing.T, checks []handlers.Check, ready handlers.Readiness) (addr string) {
+	t.Helper()
+	h := handlers.NewHealth(checks, ready, slog.New(slog.NewJSONHandler(io.Discard, nil)))
+	app := h.App(nil, 8080)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err == nil, "%v", err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{}, 2)
+	go func() { h.Run(ctx); done <- struct{}{} }()
+	go func() { _ = app.Listener(ln); done <- struct{}{} }()
+	t.Cleanup(func() {
+		cancel()
+		_ = app.ShutdownWithTimeout(5 * time.Second)
+		<-done
+		<-done
+	})
+	return ln.Addr().String()
+}
+
+type healthBody struct {
+	Status string   `json:"status"`
+	Redis  *bool    `json:"redis"`
+	Worker *bool    `json:"worker"`
+	Uptime *float64 `json:"uptime_seconds"`
+	Checks map[string]struct {
+		OK         *bool  `json:"ok"`
+		Error      string `json:"error"`
+		Resolution string `json:"resolution"`
+	} `json:"checks"`
+}
+
+func TestHealthHasTheContractsFields(t *testing.T) {
+	redis := make(chan error, 1)
+	redis <- nil
+	addr := startHealth(t, []handlers.Check{
+		{Name: "redis", Resolution: "start it", Probe: func(context.Context) error { err := <-redis; redis <- err; return err }},
+		{Name: "worker", Probe: func(context.Context) error { return nil }},
+	}, func() error { return nil })
+
+	read := func() (int, healthBody) {
+		response, body := get(t, "http://"+addr+"/health")
+		var b healthBody
+		must(t, json.Unmarshal([]byte(body), &b) == nil, "%s", body)
+		must(t, b.Redis != nil && b.Worker != nil && b.Uptime != nil && *b.Uptime > 0 && len(b.Checks) == 2, "%s", body)
+		return response.StatusCode, b
+	}
+	eventually(t, "healthy", func() bool {
+		status, b := read()
+		return status == 200 && b.Status == "healthy" && *b.Redis && *b.Worker && *b.Checks["redis"].OK
+	})
+	<-redis
+	redis <- errors.New("connection refused")
+	eventually(t, "unhealthy", func() bool {
+		status, b := read()
+		return status == 503 && b.Status == "unhealthy" && !*b.Redis && *b.Worker &&
+			b.Checks["redis"].Error == "connection refused" && b.Checks["redis"].Resolution == "start it"
+	})
+	<-redis
+	redis <- nil
+	eventually(t, "healthy again", func() bool { status, _ := read(); return status == 200 })
+}
+
+// A probe hangs for ever; every path answers all the same.
+func TestHealthAnswersAtOnceWhenAProbeHangs(t *testing.T) {
+	hanging := make(chan struct{})
+	addr := startHealth(t, []handlers.Check{{Name: "redis", Probe: func(ctx context.Context) error {
+		select {
+		case <-hanging:
+		default:
+			close(hanging)
+		}
+		<-ctx.Done()
+		return ctx.Err()
+	}}}, func() error { return errors.New("starting") })
+	<-hanging
+	for path, want := range map[string]int{"/health": 503, "/readiness": 503, "/liveness": 200} {
+		response, body := get(t, "http://"+addr+path)
+		must(t, response.StatusCode == want, "%s: %d %s", path, response.StatusCode, body)
+	}
+}
+
+func TestTheHealthPortTurnsOthersAway(t *testing.T) {
+	addr := startHealth(t, nil, func() error { return nil })
+	_, response, err := websocket.Dial(context.Background(), "ws://"+addr+"/", nil)
+	must(t, err != nil && response.StatusCode == 426, "%v", err)
+	body, _ := io.ReadAll(response.Body)
+	must(t, strings.Contains(string(body), "port 8080"), "%s", body)
+
+	post, err := http.Post("http://"+addr+"/health", "text/plain", strings.NewReader("x"))
+	must(t, err == nil && post.StatusCode == 405, "%v", err)
+	_ = post.Body.Close()
+	http.DefaultClient.CloseIdleConnections()
+	not, text := get(t, "http://"+addr+"/nothing")
+	must(t, not.StatusCode == 404 && strings.Contains(text, "/readiness"), "%s", text)
+}
