@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
+	"github.com/gofiber/fiber/v2/middleware/adaptor"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/voxedge/voxedge/clients"
@@ -27,6 +28,7 @@ type edge struct {
 	pool     *clients.Pool
 	hub      *session.Hub
 	health   *handlers.Health
+	metrics  *telemetry.Metrics
 	public   net.Listener
 	private  net.Listener
 }
@@ -64,6 +66,9 @@ func newEdge(cfg Config, log *slog.Logger) (*edge, error) {
 		StallTimeout:      cfg.WorkerStallTimeout,
 		RefreshInterval:   cfg.WorkerRefreshInterval,
 	}, source, log)
+	if e.metrics, err = telemetry.NewMetrics(); err != nil {
+		return nil, errors.Join(err, e.private.Close(), e.public.Close())
+	}
 	e.hub = session.NewHub(session.Config{
 		MaxSessions:       cfg.MaxConnections,
 		MaxMessages:       cfg.MaxMessages,
@@ -75,9 +80,18 @@ func newEdge(cfg Config, log *slog.Logger) (*edge, error) {
 		IdleTimeout:       cfg.IdleTimeout,
 		MaxDuration:       cfg.MaxSessionDuration,
 		PingInterval:      cfg.PingInterval,
-	}, e.pool, log, telemetry.Discard{})
+	}, e.pool, log, e.metrics)
 	e.health = handlers.NewHealth(e.checks(), e.ready, log)
-	return e, nil
+	return e, errors.Join(
+		e.metrics.Gauge("voxedge.sessions", "{session}", "Places taken by sessions and by connections on their way to one.",
+			func() int64 { taken, _ := e.hub.Sessions(); return int64(taken) }),
+		e.metrics.Gauge("voxedge.sessions.limit", "{session}", "Places there are: MAX_CONNECTIONS.",
+			func() int64 { _, limit := e.hub.Sessions(); return int64(limit) }),
+		e.metrics.Gauge("voxedge.workers.healthy", "{worker}", "Workers that are healthy.",
+			func() int64 { healthy, _ := e.pool.Workers(); return int64(healthy) }),
+		e.metrics.Gauge("voxedge.workers.known", "{worker}", "Workers that are known.",
+			func() int64 { _, known := e.pool.Workers(); return int64(known) }),
+	)
 }
 
 func (e *edge) checks() []handlers.Check {
@@ -119,7 +133,7 @@ func (e *edge) run(ctx context.Context) error {
 	}
 
 	failed := make(chan error, 2)
-	private := e.health.App(nil, portOf(e.public))
+	private := e.health.App(adaptor.HTTPHandler(e.metrics.Handler()), portOf(e.public))
 	public := handlers.Stream(e.hub, handlers.StreamConfig{
 		MaxMessageBytes:  e.cfg.MaxMessageBytes,
 		HandshakeTimeout: e.cfg.HandshakeTimeout,
@@ -144,7 +158,7 @@ func (e *edge) run(ctx context.Context) error {
 	if e.redis != nil {
 		err = errors.Join(err, e.redis.Close())
 	}
-	err = errors.Join(err, shutdown(private))
+	err = errors.Join(err, shutdown(private), e.metrics.Shutdown(context.Background()))
 	serving.Wait()
 	e.log.Info("stopped")
 	return err

@@ -30,6 +30,7 @@ const usage = `voxedge is the edge service for real-time voice.
   voxedge dev            edge, worker and Redis in one process, nothing to install
   voxedge worker         the reference text-to-speech worker
   voxedge say "text"     speak through a running edge, to the speakers or a file
+  voxedge healthcheck    exit 0 when the edge here (or --worker, the worker) is ready
   voxedge version        what this is
 
 Configuration is by environment variables alone; .env.example lists them.
@@ -67,7 +68,7 @@ func Main(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int
 	context.AfterFunc(ctx, cancel) // a second signal ends the process the hard way
 
 	run, ok := map[string]func(context.Context, command) error{
-		"serve": serve, "dev": dev, "worker": runWorker, "say": say, "version": version, "help": help,
+		"serve": serve, "dev": dev, "worker": runWorker, "say": say, "healthcheck": healthcheck, "version": version, "help": help,
 	}[name]
 	if !ok {
 		_, _ = fmt.Fprintf(stderr, "voxedge: there is no command %q.\n\n%s", name, usage)

@@ -169,6 +169,17 @@ func (p *Pool) Ready(context.Context) error {
 	return nil
 }
 
+// Workers returns how many workers are healthy and how many are known.
+func (p *Pool) Workers() (healthy, known int) {
+	all := *p.workers.Load()
+	for _, w := range all {
+		if w.state.Load().err == nil {
+			healthy++
+		}
+	}
+	return healthy, len(all)
+}
+
 // Speaker opens a session's way to the workers. It asks none until there is
 // something to speak.
 func (p *Pool) Speaker(sessionID string, params session.Params) session.Speaker {

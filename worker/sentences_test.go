@@ -1,0 +1,146 @@
+package worker
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/rivo/uniseg"
+)
+
+func TestSentencesComeAsSoonAsTheNextBegins(t *testing.T) {
+	var s sentences
+	steps := []struct {
+		add  string
+		want []string
+	}{
+		{"Hello the", nil},
+		{"re. ", nil}, // more spaces, or a small letter, could follow
+		{"G", []string{"Hello there. "}},
+		{"eneral Kenobi! You", []string{"General Kenobi! "}},
+		{" are a bold one.", nil},
+		{" So? Yes. No", []string{"You are a bold one. ", "So? ", "Yes. "}},
+		{"", nil},
+	}
+	for _, step := range steps {
+		if got := s.add(step.add); !slices.Equal(got, step.want) {
+			t.Fatalf("after %q: got %q, want %q", step.add, got, step.want)
+		}
+	}
+	if rest := s.rest(); rest != "No" {
+		t.Errorf("the rest is %q, want %q", rest, "No")
+	}
+	if rest := s.rest(); rest != "" {
+		t.Errorf("the rest came twice: %q", rest)
+	}
+}
+
+// A point is not the end while it may yet stand within a number, and a sentence
+// cut there is spoken wrongly.
+func TestSentencesAreNotCutWithin(t *testing.T) {
+	for _, text := range []string{"It costs 3.50 today", "See example.com for more", "version 1.2.3", "etc. and so on"} {
+		var s sentences
+		for _, r := range text {
+			if got := s.add(string(r)); got != nil {
+				t.Errorf("%q: %q was cut off", text, got)
+			}
+		}
+		if rest := s.rest(); rest != text {
+			t.Errorf("the rest is %q, want %q", rest, text)
+		}
+	}
+}
+
+func TestSentencesOfOtherScripts(t *testing.T) {
+	var s sentences
+	if got, want := s.add("你好。世界。再"), []string{"你好。", "世界。"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// Whoever never ends a sentence is heard all the same.
+func TestLongTextIsCutAtAWordsEnd(t *testing.T) {
+	tests := map[string]string{
+		"words":        strings.Repeat("one two three ", 60),
+		"apostrophes":  strings.Repeat("we can't and they wouldn't ", 40),
+		"numbers":      strings.Repeat("about 3.5 of 1,000 ", 50),
+		"accents":      strings.Repeat("cafe\u0301 re\u0301sume\u0301 ", 60),
+		"one by one":   strings.Repeat("x ", 400),
+		"another text": strings.Repeat("日本語テキスト", 60),
+	}
+	for name, text := range tests {
+		// The length of what comes first moves every cut to every place of the text.
+		for shift := range 30 {
+			text := strings.Repeat("y", shift) + " " + text
+			ends := wordEnds(text)
+			var s sentences
+			at, pieces := 0, 0
+			for _, r := range text {
+				for _, piece := range s.add(string(r)) {
+					at += len(piece)
+					pieces++
+					if !ends[at] {
+						t.Fatalf("%s: cut within a word: %q | %q", name, text[at-min(at, 12):at], text[at:min(at+12, len(text))])
+					}
+				}
+				if len(s.held) > maxHeld+utf8.UTFMax {
+					t.Fatalf("%s: %d bytes are held back, want at most %d", name, len(s.held), maxHeld)
+				}
+			}
+			if pieces == 0 {
+				t.Fatalf("%s: nothing was cut off of %d bytes", name, len(text))
+			}
+		}
+	}
+}
+
+// wordEnds returns the places where words of the whole text end.
+func wordEnds(text string) map[int]bool {
+	ends := map[int]bool{}
+	at, state := 0, -1
+	for text != "" {
+		var word string
+		word, text, state = uniseg.FirstWordInString(text, state)
+		at += len(word)
+		ends[at] = true
+	}
+	return ends
+}
+
+func TestLongWordIsHeldWhole(t *testing.T) {
+	word := strings.Repeat("a", 3*maxHeld)
+	var s sentences
+	if got := s.add(word); got != nil {
+		t.Errorf("%d pieces of one word came", len(got))
+	}
+	if rest := s.rest(); rest != word {
+		t.Errorf("the rest has %d bytes, want %d", len(rest), len(word))
+	}
+}
+
+// However a text comes in, all of it is spoken, once and in order.
+func FuzzSentences(f *testing.F) {
+	f.Add("Hello there. General Kenobi! You are a bold one.", uint8(3))
+	f.Add(strings.Repeat("no end in sight ", 50), uint8(1))
+	f.Add("再见。\r\n\u2029\u00ad. \xff\xfe 👩‍👩‍👧", uint8(2))
+	f.Add("", uint8(0))
+	f.Fuzz(func(t *testing.T, text string, size uint8) {
+		var s sentences
+		var spoken strings.Builder
+		for left := text; left != ""; {
+			n := min(1+int(size), len(left))
+			for _, sentence := range s.add(left[:n]) {
+				if sentence == "" {
+					t.Fatal("an empty sentence came")
+				}
+				spoken.WriteString(sentence)
+			}
+			left = left[n:]
+		}
+		spoken.WriteString(s.rest())
+		if spoken.String() != text {
+			t.Errorf("spoken is %q, want %q", spoken.String(), text)
+		}
+	})
+}
