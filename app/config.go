@@ -46,6 +46,7 @@ type Config struct {
 	MaxQueuedUtterances int           `env:"MAX_QUEUED_UTTERANCES" envDefault:"32" doc:"Utterances that may wait in a session"`
 	MaxUtteranceChars   int           `env:"MAX_UTTERANCE_CHARS" envDefault:"100000" doc:"Characters of one utterance, in all its parts"`
 	PingInterval        time.Duration `env:"PING_INTERVAL" envDefault:"20s" doc:"Time between WebSocket pings; a client that answers none for two is gone; 0: none"`
+	ResumeWindow        time.Duration `env:"RESUME_WINDOW" envDefault:"60s" doc:"How long a session whose connection was lost can be resumed"`
 	HandshakeTimeout    time.Duration `env:"HANDSHAKE_TIMEOUT" envDefault:"5s" doc:"How long a client may take over its request"`
 	ShutdownTimeout     time.Duration `env:"SHUTDOWN_TIMEOUT" envDefault:"10s" doc:"How long running utterances may take to end on SIGTERM; less than the platform's kill timeout"`
 

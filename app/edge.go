@@ -66,6 +66,10 @@ func newEdge(cfg Config, log *slog.Logger) (*edge, error) {
 		StallTimeout:      cfg.WorkerStallTimeout,
 		RefreshInterval:   cfg.WorkerRefreshInterval,
 	}, source, log)
+	var journal session.Journal
+	if e.redis != nil {
+		journal = clients.NewJournal(e.redis, cfg.ResumeWindow)
+	}
 	if e.metrics, err = telemetry.NewMetrics(); err != nil {
 		return nil, errors.Join(err, e.private.Close(), e.public.Close())
 	}
@@ -80,7 +84,8 @@ func newEdge(cfg Config, log *slog.Logger) (*edge, error) {
 		IdleTimeout:       cfg.IdleTimeout,
 		MaxDuration:       cfg.MaxSessionDuration,
 		PingInterval:      cfg.PingInterval,
-	}, e.pool, log, e.metrics)
+		ResumeWindow:      cfg.ResumeWindow,
+	}, e.pool, journal, log, e.metrics)
 	e.health = handlers.NewHealth(e.checks(), e.ready, log)
 	return e, errors.Join(
 		e.metrics.Gauge("voxedge.sessions", "{session}", "Places taken by sessions and by connections on their way to one.",

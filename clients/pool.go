@@ -182,6 +182,9 @@ func (p *Pool) Workers() (healthy, known int) {
 
 // Speaker opens a session's way to the workers. It asks none until there is
 // something to speak.
-func (p *Pool) Speaker(sessionID string, params session.Params) session.Speaker {
-	return &speaker{pool: p, id: sessionID, params: params, model: params.Model}
+func (p *Pool) Speaker(name string, params session.Params, model string) session.Speaker {
+	if model == "" {
+		model = params.Model
+	}
+	return &speaker{pool: p, id: name, params: params, model: model}
 }

@@ -34,6 +34,8 @@ type speaker struct {
 	mu       sync.Mutex
 	bound    *Worker // where the session is started
 	model    string  // asked for by the client, then settled by the first worker
+	wire     string  // the session's name where it is bound
+	starts   int     // how often it was started anywhere
 	last     string  // the name of the last worker
 	commands []proto.ControlCommand
 	told     chan struct{} // while a goroutine tells the worker of commands; closed when it has
@@ -42,14 +44,14 @@ type speaker struct {
 var _ session.Speaker = (*speaker)(nil)
 
 // Speak has the script spoken, by another worker when one fails: the text is
-// given to it from the start and the frames already emitted are left out.
-func (s *speaker) Speak(ctx context.Context, script *session.Script, skip uint64, emit func(session.Frame) error) error {
-	delivered := skip
+// given to it from the start and the frames that are done are left out.
+func (s *speaker) Speak(ctx context.Context, script *session.Script, skip *uint64, emit func(session.Frame) error) error {
+	out := &framer{skip: skip, emit: emit}
 	attempts := attempts{avoid: map[*Worker]bool{}}
 	for {
 		w, err := s.start(ctx, attempts.avoid)
 		if err == nil {
-			err = s.speakAt(ctx, w, script, &delivered, emit)
+			err = s.speakAt(ctx, w, script, out)
 		}
 		if err == nil {
 			return nil
@@ -61,7 +63,7 @@ func (s *speaker) Speak(ctx context.Context, script *session.Script, skip uint64
 			return err
 		}
 		s.pool.log.Warn("a worker failed; the utterance goes on elsewhere", "session_id", s.id,
-			"cause", err.Error(), "frames_delivered", delivered,
+			"cause", err.Error(), "frames_done", out.done,
 			"resolution", "look at that worker's log; the client hears no gap while another worker is left")
 	}
 }
@@ -126,14 +128,36 @@ func (s *speaker) start(ctx context.Context, avoid map[*Worker]bool) (*Worker, e
 	if err := s.startAt(ctx, w, model); err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	s.bound, s.model, s.last = w, model, w.Name
-	s.mu.Unlock()
+	s.bind(w, model)
 	return w, nil
 }
 
+func (s *speaker) bind(w *Worker, model string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bound, s.model, s.last = w, model, w.Name
+}
+
+// forgotten drops the binding to a worker that does not know the session.
+func (s *speaker) forgotten(w *Worker) (model string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bound = nil
+	w.release()
+	return s.model
+}
+
+// startAt starts the session at w, each time under another name: the end of an
+// earlier start, which nobody waits for, must not end a later one.
 func (s *speaker) startAt(ctx context.Context, w *Worker, model string) error {
 	w.hold()
+	s.mu.Lock()
+	s.starts++
+	if s.wire = s.id; s.starts > 1 {
+		s.wire = fmt.Sprintf("%s.%d", s.id, s.starts)
+	}
+	wire := s.wire
+	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, s.pool.cfg.StartTimeout)
 	defer cancel()
 	options := map[string]string{}
@@ -143,10 +167,10 @@ func (s *speaker) startAt(ctx context.Context, w *Worker, model string) error {
 	if s.params.Language != "" {
 		options["language"] = s.params.Language
 	}
-	reply, err := w.tts.StartSession(ctx, &proto.StartSessionRequest{SessionId: s.id, ModelId: model, Options: options})
+	reply, err := w.tts.StartSession(ctx, &proto.StartSessionRequest{SessionId: wire, ModelId: model, Options: options})
 	switch {
 	case err != nil:
-		s.endAt(w) // it may have been started all the same
+		s.endAt(w, wire) // it may have been started all the same
 		w.breaker.failed(time.Now())
 		return &workerFault{worker: w, err: rpcError("StartSession", err)}
 	case !reply.GetSuccess():
@@ -159,18 +183,16 @@ func (s *speaker) startAt(ctx context.Context, w *Worker, model string) error {
 
 // speakAt has the script spoken by w. A worker that has forgotten the session,
 // because it was started anew, is told of it once more.
-func (s *speaker) speakAt(ctx context.Context, w *Worker, script *session.Script, delivered *uint64, emit func(session.Frame) error) error {
+func (s *speaker) speakAt(ctx context.Context, w *Worker, script *session.Script, out *framer) error {
 	w.streams.Add(1)
 	defer w.streams.Add(-1)
-	err := s.synthesize(ctx, w, script, delivered, emit)
+	err := s.synthesize(ctx, w, script, out)
 	if status.Code(errors.Unwrap(err)) == codes.NotFound {
-		s.mu.Lock()
-		model := s.model
-		s.mu.Unlock()
+		model := s.forgotten(w)
 		if err = s.startAt(ctx, w, model); err == nil {
-			err = s.synthesize(ctx, w, script, delivered, emit)
+			s.bind(w, model)
+			err = s.synthesize(ctx, w, script, out)
 		}
-		w.release() // startAt holds it anew
 	}
 	var fault *workerFault
 	switch {
@@ -186,22 +208,22 @@ func (s *speaker) speakAt(ctx context.Context, w *Worker, script *session.Script
 // leave ends the session at the worker it is bound to.
 func (s *speaker) leave() {
 	s.mu.Lock()
-	w := s.bound
+	w, wire := s.bound, s.wire
 	s.bound = nil
 	s.mu.Unlock()
 	if w != nil {
-		s.endAt(w)
+		s.endAt(w, wire)
 	}
 }
 
 // endAt tells the worker that the session is over. Nobody waits for a worker
 // that may hang, but the pool does when it closes.
-func (s *speaker) endAt(w *Worker) {
+func (s *speaker) endAt(w *Worker, wire string) {
 	s.pool.calls.Go(func() {
 		defer w.release()
 		ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 		defer cancel()
-		if _, err := w.tts.EndSession(ctx, &proto.EndSessionRequest{SessionId: s.id}); err != nil {
+		if _, err := w.tts.EndSession(ctx, &proto.EndSessionRequest{SessionId: wire}); err != nil {
 			s.pool.log.Debug("EndSession failed", "session_id", s.id, "worker", w.Name, "cause", err.Error())
 		}
 	})
@@ -219,12 +241,12 @@ func (s *speaker) Control(c session.Command) {
 	s.commands = append(s.commands, proto.ControlCommand(proto.ControlCommand_value[string(c)]))
 	if s.told == nil {
 		s.told = make(chan struct{})
-		w := s.bound
-		s.pool.calls.Go(func() { s.tell(w) })
+		w, wire := s.bound, s.wire
+		s.pool.calls.Go(func() { s.tell(w, wire) })
 	}
 }
 
-func (s *speaker) tell(w *Worker) {
+func (s *speaker) tell(w *Worker, wire string) {
 	for {
 		s.mu.Lock()
 		if len(s.commands) == 0 {
@@ -237,7 +259,7 @@ func (s *speaker) tell(w *Worker) {
 		s.commands = s.commands[:0]
 		s.mu.Unlock()
 		ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
-		_, err := w.tts.Control(ctx, &proto.ControlRequest{SessionId: s.id, Command: command})
+		_, err := w.tts.Control(ctx, &proto.ControlRequest{SessionId: wire, Command: command})
 		cancel()
 		if err != nil {
 			s.pool.log.Debug("Control failed", "session_id", s.id, "worker", w.Name, "command", command.String(), "cause", err.Error())

@@ -6,14 +6,11 @@ import (
 	"log/slog"
 	"strconv"
 
-	"github.com/fasthttp/websocket"
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/middleware/recover"
 
 	"github.com/voxedge/voxedge/middleware"
 )
-
-type closeError = websocket.CloseError
 
 func itoa(n int) string { return strconv.Itoa(n) }
 

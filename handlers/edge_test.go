@@ -53,12 +53,18 @@ type voices struct {
 	closed   int
 }
 
-func (v *voices) Speaker(string, session.Params) session.Speaker { return &speaker{v} }
+func (v *voices) Speaker(string, session.Params, string) session.Speaker { return &speaker{v} }
 
 type speaker struct{ voices *voices }
 
-func (s *speaker) Speak(ctx context.Context, script *session.Script, _ uint64, emit func(session.Frame) error) error {
-	return s.voices.speak(ctx, script, emit)
+func (s *speaker) Speak(ctx context.Context, script *session.Script, skip *uint64, emit func(session.Frame) error) error {
+	return s.voices.speak(ctx, script, func(f session.Frame) error {
+		if *skip > 0 {
+			*skip--
+			return nil
+		}
+		return emit(f)
+	})
 }
 
 func (s *speaker) Control(c session.Command) {
@@ -125,7 +131,7 @@ func (l *logBuffer) String() string {
 func testConfig() session.Config {
 	return session.Config{
 		MaxSessions: 10, MaxUtterances: 4, MaxUtteranceRunes: 20_000, QueueFrames: 10,
-		PacingLead: 200 * time.Millisecond, SlowClientTimeout: time.Minute,
+		PacingLead: 200 * time.Millisecond, SlowClientTimeout: time.Minute, ResumeWindow: time.Minute,
 	}
 }
 
@@ -136,7 +142,7 @@ func startEdge(t *testing.T, cfg session.Config, speak speakFunc) *edge {
 	}
 	e := &edge{t: t, voices: &voices{speak: speak}, logs: &logBuffer{}}
 	log := slog.New(slog.NewJSONHandler(e.logs, nil))
-	e.hub = session.NewHub(cfg, e.voices, log, telemetry.Discard{})
+	e.hub = session.NewHub(cfg, e.voices, nil, log, telemetry.Discard{})
 	app := handlers.Stream(e.hub, handlers.StreamConfig{MaxMessageBytes: 256 << 10, HandshakeTimeout: 5 * time.Second, HealthPort: 8081}, log)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -186,6 +192,13 @@ type message struct {
 	Message      string          `json:"message"`
 	ID           json.RawMessage `json:"id"`
 	ServerTime   int64           `json:"server_time_unix_ms"`
+	Resumed      bool            `json:"resumed"`
+	After        uint64          `json:"after"`
+	Utterances   []struct {
+		Utterance  uint64 `json:"utterance"`
+		Characters int    `json:"characters"`
+		IsFinal    bool   `json:"is_final"`
+	} `json:"utterances"`
 
 	samples []byte
 }

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/gofiber/fiber/v2"
@@ -10,31 +11,58 @@ import (
 )
 
 const (
-	paramsKey    = "voxedge.params"
+	openingKey   = "voxedge.opening"
 	optionPrefix = "option."
 	maxOptions   = 16
 	maxParam     = 256 // bytes of a name or value
 )
 
-// params reads the query into what the session is asked for.
+// ask is what a client asks for with its query.
+type ask struct {
+	params  session.Params
+	session string // to be resumed, or empty
+	token   string
+	after   uint64 // the last frame received
+}
+
+// params reads the query into what the session is opened with.
 func (s *stream) params(c *fiber.Ctx) error {
-	p, problem := parseParams(c.Queries())
+	ask, problem := parseQuery(c.Queries())
 	if problem != nil {
+		s.hub.Refused(problem)
 		return middleware.Refuse(c, &middleware.Refusal{
 			Status: fiber.StatusBadRequest, Close: session.ClosePolicy, Err: problem})
 	}
-	c.Locals(paramsKey, p)
+	opening := session.Opening{Params: ask.params, Remote: c.IP()}
+	if ask.session != "" {
+		opening.Resumed, problem = s.hub.Resume(c.UserContext(), ask.session, ask.token, ask.after)
+		if problem != nil {
+			return middleware.RefuseResume(c, problem)
+		}
+	}
+	c.Locals(openingKey, opening)
 	return c.Next()
 }
 
-// parseParams copies what it keeps: the query belongs to the request.
-func parseParams(query map[string]string) (session.Params, *session.Error) {
-	p := session.Params{Pacing: session.Realtime}
+// parseQuery copies what it keeps: the query belongs to the request.
+func parseQuery(query map[string]string) (ask ask, problem *session.Error) {
+	p := &ask.params
+	p.Pacing = session.Realtime
 	for name, value := range query {
 		if len(name) > maxParam || len(value) > maxParam {
-			return p, session.Errorf(session.InvalidMessage, "Use at most 256 bytes", "the query parameter %.40q is too long", name)
+			return ask, session.Errorf(session.InvalidMessage, "Use at most 256 bytes", "the query parameter %.40q is too long", name)
 		}
 		switch {
+		case name == "session":
+			ask.session = strings.Clone(value)
+		case name == "resume_token":
+			ask.token = strings.Clone(value)
+		case name == "after":
+			n, err := strconv.ParseUint(value, 10, 63)
+			if err != nil {
+				return ask, session.Errorf(session.InvalidMessage, "Give the sequence of the last frame received", "the parameter after, %.40q, is not a whole number", value)
+			}
+			ask.after = n
 		case name == "model":
 			p.Model = strings.Clone(value)
 		case name == "language":
@@ -42,11 +70,11 @@ func parseParams(query map[string]string) (session.Params, *session.Error) {
 		case name == "pacing":
 			p.Pacing = session.Pacing(strings.Clone(value))
 			if p.Pacing != session.Realtime && p.Pacing != session.Unpaced {
-				return p, session.Errorf(session.InvalidMessage, "Use pacing=realtime or pacing=none", "the pacing %.40q is unknown", value)
+				return ask, session.Errorf(session.InvalidMessage, "Use pacing=realtime or pacing=none", "the pacing %.40q is unknown", value)
 			}
 		case strings.HasPrefix(name, optionPrefix):
 			if len(p.Options) == maxOptions {
-				return p, session.Errorf(session.InvalidMessage, "Give at most 16 of them", "there are too many option parameters")
+				return ask, session.Errorf(session.InvalidMessage, "Give at most 16 of them", "there are too many option parameters")
 			}
 			if p.Options == nil {
 				p.Options = map[string]string{}
@@ -54,5 +82,5 @@ func parseParams(query map[string]string) (session.Params, *session.Error) {
 			p.Options[strings.Clone(name[len(optionPrefix):])] = strings.Clone(value)
 		}
 	}
-	return p, nil
+	return ask, nil
 }

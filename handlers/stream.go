@@ -89,8 +89,9 @@ func (s *stream) serve(ws *websocket.Conn) {
 		refuseUpgraded(conn, refusal)
 		return
 	}
-	params := ws.Locals(paramsKey).(session.Params)
-	current := s.hub.Open(conn, params, ws.Subprotocol() == session.BinaryProtocol, "remote", ws.IP())
+	opening := ws.Locals(openingKey).(session.Opening)
+	opening.Binary = ws.Subprotocol() == session.BinaryProtocol
+	current := s.hub.Open(conn, opening)
 	defer current.Close()
 	defer func() {
 		if p := recover(); p != nil {
@@ -120,9 +121,8 @@ var readBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 func (s *stream) readMessages(conn *client, to *session.Session) (ending session.Ending, lost error) {
 	for {
 		kind, err := s.readMessage(conn, to)
-		var closed *closeError
 		switch {
-		case errors.As(err, &closed):
+		case websocket.IsCloseError(err, websocket.CloseNormalClosure, websocket.CloseGoingAway, websocket.CloseNoStatusReceived):
 			return session.ClientClosed, nil
 		case errors.Is(err, errMessageTooLarge):
 			return session.TooLarge(s.cfg.MaxMessageBytes), nil

@@ -51,12 +51,23 @@ func Admit(hub *session.Hub, untilClosed func(c *fiber.Ctx, leave func())) fiber
 			untilClosed(c, hub.Leave)
 			return c.Next()
 		}
-		r := &Refusal{Status: fiber.StatusServiceUnavailable, Close: session.CloseTryLater, RetryAfter: 2 * time.Second, Err: problem}
-		if problem.Code == session.Draining {
-			r.Close, r.RetryAfter = session.CloseDraining, time.Second
-		}
-		return Refuse(c, r)
+		return Refuse(c, busy(problem))
 	}
+}
+
+// RefuseResume says why a session is not resumed.
+func RefuseResume(c *fiber.Ctx, problem *session.Error) error {
+	if problem.Code == session.Draining {
+		return Refuse(c, busy(problem))
+	}
+	return Refuse(c, &Refusal{Status: fiber.StatusNotFound, Close: session.ClosePolicy, Err: problem})
+}
+
+func busy(problem *session.Error) *Refusal {
+	if problem.Code == session.Draining {
+		return &Refusal{Status: fiber.StatusServiceUnavailable, Close: session.CloseDraining, RetryAfter: time.Second, Err: problem}
+	}
+	return &Refusal{Status: fiber.StatusServiceUnavailable, Close: session.CloseTryLater, RetryAfter: 2 * time.Second, Err: problem}
 }
 
 // LogRequests writes a line at debug level for each request.

@@ -17,8 +17,9 @@ func (s *Session) speak() {
 		if u == nil {
 			return
 		}
-		err := s.speaker.Speak(u.ctx, u.script, 0, func(f Frame) error { return s.enqueue(u, f) })
-		s.enqueueEnd(u, err)
+		skip := s.skip
+		err := s.speaker.Speak(u.ctx, u.script, &s.skip, func(f Frame) error { return s.enqueue(u, f) })
+		s.enqueueEnd(u, skip-s.skip, err)
 	}
 }
 
@@ -31,6 +32,8 @@ func (s *Session) nextUnspoken() *utterance {
 	}
 	u := s.unspoken[0]
 	s.unspoken = s.unspoken[1:]
+	u.first = s.position + 1
+	s.changed()
 	return u
 }
 
@@ -43,17 +46,21 @@ func (s *Session) enqueue(u *utterance, f Frame) error {
 		return err
 	}
 	s.queue.pushFrame(u, f)
+	s.position++
 	s.deliver()
 	return nil
 }
 
-// enqueueEnd puts the end of the utterance behind its frames.
-func (s *Session) enqueueEnd(u *utterance, err error) {
+// enqueueEnd puts the end of the utterance behind its frames, of which so many
+// were skipped because the client has them.
+func (s *Session) enqueueEnd(u *utterance, skipped uint64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.awaitRoom(u) != nil {
 		return
 	}
+	s.position += skipped
+	u.last = s.position
 	s.queue.pushEnd(u, err)
 	s.deliver()
 }

@@ -14,30 +14,31 @@ const (
 )
 
 // Ending says how a session ends: the close code, the reason in session_end,
-// and the error before it, if there was one.
+// whether it is final or may be resumed, and the error before it, if any.
 type Ending struct {
 	Close  int
 	Reason string
+	Final  bool
 	Err    *Error
 }
 
 // The endings that a connection's reader finds.
 var (
-	ClientClosed = Ending{Close: CloseDone, Reason: "client_closed"}
+	ClientClosed = Ending{Close: CloseDone, Reason: "client_closed", Final: true}
 
-	BinaryData = Ending{CloseData, "unsupported_data", Errorf(InvalidMessage,
+	BinaryData = Ending{CloseData, "unsupported_data", false, Errorf(InvalidMessage,
 		"Send JSON in text messages; only the edge sends binary ones", "the client sent a binary message")}
 
-	InvalidUTF8 = Ending{CloseUTF8, "invalid_utf8", Errorf(InvalidMessage,
+	InvalidUTF8 = Ending{CloseUTF8, "invalid_utf8", false, Errorf(InvalidMessage,
 		"Encode text messages in UTF-8", "the client sent a text message that is not UTF-8")}
 )
 
 // TooLarge is the ending of a session whose client sent a message over the limit, in bytes.
 func TooLarge(limit int) Ending {
-	return Ending{CloseTooLarge, "message_too_large", Errorf(InvalidMessage,
+	return Ending{CloseTooLarge, "message_too_large", false, Errorf(InvalidMessage,
 		`Send the text in parts with "is_final":false`, "the client sent a message of more than %d bytes", limit)}
 }
 
 var errDraining = Errorf(Draining, "Connect again: another edge takes the session", "this edge is being replaced and takes nothing new")
 
-var drained = Ending{CloseDraining, "draining", errDraining}
+var drained = Ending{CloseDraining, "draining", false, errDraining}

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"log/slog"
 	"runtime"
 	"sync"
@@ -26,6 +27,7 @@ type Config struct {
 	IdleTimeout       time.Duration // how long a session may be silent on both sides
 	MaxDuration       time.Duration
 	PingInterval      time.Duration // a client that answers no ping for two of these is gone
+	ResumeWindow      time.Duration // how long a lost session can be resumed
 }
 
 // Hub holds the sessions of an edge, admits them, and drains them.
@@ -36,27 +38,32 @@ type Hub struct {
 	recorder telemetry.Recorder
 	clocks   *clocks
 	queues   *queuePool
+	keeper   *keeper
 	stop     chan struct{}
-	done     sync.WaitGroup // the sweeper
+	done     sync.WaitGroup // the sweeper and the keeper
 
 	mu       sync.Mutex
 	places   int // taken by connections, each a session or on its way to one
+	closing  int // connections whose place was given away before they are closed
 	sessions map[string]*Session
 	draining bool
 	empty    chan struct{} // closed when draining and the last place is free
 }
 
-// NewHub returns a hub, which must be closed.
-func NewHub(cfg Config, voices Voices, log *slog.Logger, recorder telemetry.Recorder) *Hub {
+// NewHub returns a hub, which must be closed. Without a journal, nil, sessions
+// can be resumed at this edge alone.
+func NewHub(cfg Config, voices Voices, journal Journal, log *slog.Logger, recorder telemetry.Recorder) *Hub {
 	h := &Hub{
 		cfg: cfg, voices: voices, log: log, recorder: recorder,
 		clocks:   startClocks(runtime.GOMAXPROCS(0)),
 		queues:   newQueuePool(cfg.QueueFrames),
+		keeper:   newKeeper(journal, cfg.ResumeWindow, log),
 		sessions: map[string]*Session{},
 		stop:     make(chan struct{}),
 		empty:    make(chan struct{}),
 	}
 	h.done.Go(h.sweep)
+	h.done.Go(func() { h.keeper.run(h.stop) })
 	return h
 }
 
@@ -66,9 +73,11 @@ func (h *Hub) Admit() *Error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.draining {
+		h.recorder.Problem(string(Draining))
 		return errDraining
 	}
 	if h.places >= h.cfg.MaxSessions {
+		h.recorder.Problem(string(AtCapacity))
 		return Errorf(AtCapacity, "Try again in a few seconds, start another edge, or raise MAX_CONNECTIONS",
 			"this edge has all of its %d sessions", h.cfg.MaxSessions)
 	}
@@ -76,55 +85,109 @@ func (h *Hub) Admit() *Error {
 	return nil
 }
 
+// Refused takes note of a refusal that is not the hub's own.
+func (h *Hub) Refused(e *Error) { h.recorder.Problem(string(e.Code)) }
+
 // Leave gives back a place taken with Admit.
 func (h *Hub) Leave() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.places--
-	if h.draining && h.places == 0 {
+	if h.closing > 0 {
+		h.closing--
+	} else {
+		h.places--
+	}
+	if h.draining && h.places+h.closing == 0 {
 		close(h.empty)
 	}
 }
 
+// vacate gives the place of a connection away before it is closed.
+func (h *Hub) vacate() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.places--
+	h.closing++
+}
+
+// Opening is what a session is opened with.
+type Opening struct {
+	Params  Params
+	Binary  bool        // audio in binary messages
+	Resumed *Resumption // nil for a new session; its parameters override Params
+	Remote  string      // the client's address, for the log
+}
+
 // Open starts a session on a place taken with Admit, and greets the client.
 // The caller reads the connection and calls Close when it is over.
-func (h *Hub) Open(conn Conn, p Params, binary bool, log ...any) *Session {
-	id := uuid.NewString()
+func (h *Hub) Open(conn Conn, o Opening) *Session {
 	s := &Session{
-		id: id, token: rand.Text(), params: p, hub: h, conn: conn, binary: binary,
-		log:   h.log.With("session_id", id).With(log...),
+		id: uuid.NewString(), token: rand.Text(), epoch: 1, params: o.Params, hub: h, conn: conn, binary: o.Binary,
 		queue: queue{pool: h.queues},
-		pace:  newPace(p.Pacing, h.cfg.PacingLead),
 		clock: h.clocks.assign(),
 	}
+	name, model := s.id, ""
+	if r := o.Resumed; r != nil {
+		s.id, s.token, s.epoch, s.params = r.record.ID, r.token, r.record.Epoch, r.record.Params
+		// Another name, so that the end of the old session at a worker is not the new one's.
+		name, model = fmt.Sprintf("%s.r%d", s.id, s.epoch), r.record.Model
+	}
+	s.log = h.log.With("session_id", s.id)
+	s.pace = newPace(s.params.Pacing, h.cfg.PacingLead)
 	s.room.L = &s.mu
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.speaker = h.voices.Speaker(id, p)
+	s.speaker = h.voices.Speaker(name, s.params, model)
 	now := time.Now()
-	s.story.opened, s.story.heard, s.story.alive, s.story.pinged = now, now, now, now
+	s.story.opened, s.story.heard, s.story.alive, s.story.pinged, s.story.saved = now, now, now, now, now
 
-	h.mu.Lock()
-	h.sessions[id] = s
-	s.draining = h.draining
-	h.mu.Unlock()
-
-	h.recorder.SessionOpened()
-	s.log.Info("session opened", "model", p.Model, "language", p.Language, "pacing", p.Pacing, "binary", binary)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	protocol := "json"
-	if binary {
-		protocol = BinaryProtocol
-	}
-	s.send(startMessage{"session_start", id, s.token, SampleRate, FrameMillis, Encoding, protocol, p.Pacing})
+	h.mu.Lock()
+	h.sessions[s.id] = s
+	s.draining = h.draining
+	h.mu.Unlock()
+	h.recorder.SessionOpened()
+	s.log.Info("session opened", "remote", o.Remote, "model", s.params.Model, "language", s.params.Language,
+		"pacing", s.params.Pacing, "binary", o.Binary, "resumed", o.Resumed != nil)
+	s.greet(o.Resumed)
+	s.changed()
 	s.endIfDrained()
 	return s
+}
+
+// greet sends session_start, and to a client that resumes what it may have
+// missed.
+func (s *Session) greet(r *Resumption) {
+	start := startMessage{
+		Type: "session_start", SessionID: s.id, ResumeToken: s.token,
+		SampleRate: SampleRate, FrameMillis: FrameMillis, Encoding: Encoding, Protocol: "json", Pacing: s.params.Pacing,
+	}
+	if s.binary {
+		start.Protocol = BinaryProtocol
+	}
+	if r == nil {
+		s.send(start)
+		return
+	}
+	s.hub.recorder.SessionResumed()
+	ends := s.restore(r)
+	start.Resumed, start.After, start.Paused = true, r.after, s.state.held()
+	for _, u := range s.utterances {
+		start.Utterances = append(start.Utterances, utteranceState{u.number, u.script.Runes(), u.script.Final()})
+	}
+	s.send(start)
+	for _, end := range ends {
+		s.send(end)
+	}
+	s.startSpeaking()
 }
 
 func (h *Hub) remove(s *Session) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.sessions, s.id)
+	if h.sessions[s.id] == s { // and not one that has resumed it
+		delete(h.sessions, s.id)
+	}
 }
 
 // Sessions returns how many places are taken and how many there are.
@@ -147,7 +210,7 @@ func (h *Hub) Draining() bool {
 func (h *Hub) Drain(ctx context.Context) (cut int) {
 	h.mu.Lock()
 	h.draining = true
-	if h.places == 0 {
+	if h.places+h.closing == 0 {
 		close(h.empty)
 	}
 	h.mu.Unlock()
@@ -167,7 +230,7 @@ func (h *Hub) Drain(ctx context.Context) (cut int) {
 	return len(rest)
 }
 
-// Close stops the clocks of a hub that is drained.
+// Close saves what is left of a hub that is drained, and stops it.
 func (h *Hub) Close() {
 	close(h.stop)
 	h.done.Wait()

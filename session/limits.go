@@ -40,17 +40,20 @@ func (s *Session) checkLimits(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	cfg := &s.hub.cfg
+	if s.state != Ended && now.Sub(s.story.saved) >= cfg.ResumeWindow/3 {
+		s.changed() // so that the record does not expire
+	}
 	switch {
 	case s.state == Ended:
 	case cfg.MaxDuration > 0 && now.Sub(s.story.opened) >= cfg.MaxDuration:
-		s.end(Ending{ClosePolicy, "max_duration", Errorf(LimitReached,
+		s.end(Ending{ClosePolicy, "max_duration", true, Errorf(LimitReached,
 			"Open a new session, or have the operator raise MAX_SESSION_DURATION", "the session has lasted its %s", cfg.MaxDuration)})
 	case cfg.IdleTimeout > 0 && s.silent() && now.Sub(s.story.heard) >= cfg.IdleTimeout:
-		s.end(Ending{ClosePolicy, "idle_timeout", Errorf(LimitReached,
+		s.end(Ending{ClosePolicy, "idle_timeout", true, Errorf(LimitReached,
 			`Send {"type":"ping"} to keep a silent session, or have the operator raise IDLE_TIMEOUT`,
 			"nothing was sent or spoken for %s", cfg.IdleTimeout)})
 	case cfg.PingInterval > 0 && now.Sub(s.story.alive) >= 2*cfg.PingInterval && now.Sub(s.story.heard) >= 2*cfg.PingInterval:
-		s.finish("connection_lost", CloseAbnormal, errVanished)
+		s.finish("connection_lost", CloseAbnormal, errVanished, true)
 		s.conn.Abort()
 	case cfg.PingInterval > 0 && now.Sub(s.story.pinged) >= cfg.PingInterval:
 		s.story.pinged = now

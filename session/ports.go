@@ -30,10 +30,11 @@ type Conn interface {
 
 // Speaker reaches the workers for one session.
 type Speaker interface {
-	// Speak has the script synthesized and calls emit for each frame in order,
-	// leaving out the first skip. It returns when the last frame was taken or
-	// with an error, which is emit's, the context's, or an *Error.
-	Speak(ctx context.Context, script *Script, skip uint64, emit func(Frame) error) error
+	// Speak has the script synthesized and calls emit for each frame in order. The
+	// first skip frames are left out instead, and skip counts down. It returns when
+	// the last frame was taken or with an error, which is emit's, the context's, or
+	// an *Error.
+	Speak(ctx context.Context, script *Script, skip *uint64, emit func(Frame) error) error
 	// Control tells the worker of a command, if it wants to know. It does not wait.
 	Control(Command)
 	// Worker names the worker and the model in use, or is empty.
@@ -42,15 +43,16 @@ type Speaker interface {
 	Close()
 }
 
-// Voices opens a Speaker for a session.
+// Voices opens a Speaker for a session. The name is the session's to workers;
+// model, if any, is what the session was spoken with before it was resumed.
 type Voices interface {
-	Speaker(sessionID string, p Params) Speaker
+	Speaker(name string, p Params, model string) Speaker
 }
 
 // Params is what a client asks for when it connects.
 type Params struct {
-	Model    string
-	Language string
-	Pacing   Pacing
-	Options  map[string]string // handed to the worker as they are
+	Model    string            `json:"model,omitempty"`
+	Language string            `json:"language,omitempty"`
+	Pacing   Pacing            `json:"pacing"`
+	Options  map[string]string `json:"options,omitempty"` // handed to the worker as they are
 }

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"unicode/utf8"
 )
@@ -38,6 +39,13 @@ func (s *Script) Runes() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.runes
+}
+
+// all returns the pieces so far, and whether they are complete.
+func (s *Script) all() (chunks []string, final bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.chunks), s.final
 }
 
 // Final reports whether the script is complete.

@@ -35,9 +35,15 @@ type Session struct {
 	open       *utterance   // the one that partial text goes to
 	speaking   bool         // the speaking goroutine runs
 	flushing   bool         // the flushing goroutine runs
+	accepted   uint64       // utterances
 	sequence   uint64       // of the last frame written
-	spoken     uint64       // utterances accepted
+	position   uint64       // sequence that the last frame spoken has or will have
+	skip       uint64       // frames yet to be spoken that the client has; the speaking goroutine's
 	draining   bool
+
+	epoch   int64               // rises with every resume
+	past    []RecordedUtterance // over, but perhaps not all received
+	unsaved bool                // the journal is behind
 
 	clock     *clock
 	clockNext *Session // the clock's, while scheduled
@@ -59,7 +65,7 @@ func (s *Session) Receive(data []byte) {
 	s.story.heard = time.Now()
 	s.story.messages++
 	if limit := s.hub.cfg.MaxMessages; limit > 0 && s.story.messages > limit {
-		s.end(Ending{ClosePolicy, "message_limit", Errorf(LimitReached,
+		s.end(Ending{ClosePolicy, "message_limit", true, Errorf(LimitReached,
 			"Open a new session, or have the operator raise MAX_MESSAGES_PER_SESSION",
 			"this session has sent its %d messages", limit)})
 		return
@@ -99,9 +105,8 @@ func (s *Session) text(m Text) *Error {
 		return nil
 	}
 	if u == nil {
-		s.spoken++
-		u = &utterance{number: s.spoken, script: NewScript(), accepted: time.Now()}
-		u.ctx, u.cancel = context.WithCancel(s.ctx)
+		s.accepted++
+		u = s.newUtterance(s.accepted)
 		s.open = u
 		s.utterances = append(s.utterances, u)
 		s.unspoken = append(s.unspoken, u)
@@ -111,11 +116,16 @@ func (s *Session) text(m Text) *Error {
 		s.open = nil
 	}
 	s.story.characters += m.Runes
-	if !s.speaking {
+	s.changed()
+	s.startSpeaking()
+	return nil
+}
+
+func (s *Session) startSpeaking() {
+	if !s.speaking && len(s.unspoken) > 0 {
 		s.speaking = true
 		s.work.Go(s.speak)
 	}
-	return nil
 }
 
 // control is barge-in: the edge acts before the worker is told. The lock is held.
@@ -130,13 +140,16 @@ func (s *Session) control(c Command) {
 		s.transition(eventStop)
 		s.silence()
 	}
+	s.changed()
 	s.speaker.Control(c)
 }
 
 // silence ends every utterance with nothing more of it written. The lock is held.
 func (s *Session) silence() {
 	s.story.dropped += uint64(s.queue.clear())
+	s.position = s.sequence
 	for _, u := range s.utterances {
+		u.last = s.sequence
 		s.utteranceOver(u, Stopped)
 	}
 	s.utterances, s.unspoken, s.open = nil, nil, nil
@@ -153,8 +166,10 @@ func (s *Session) utteranceOver(u *utterance, why Reason) {
 	}
 	s.story.utteranceOver(why)
 	s.hub.recorder.UtteranceEnded(string(why), u.script.Runes(), u.frames)
+	s.remember(u, why)
+	s.changed()
 	if s.state != Ended {
-		s.send(utteranceEndMessage{"utterance_end", u.number, s.sequence, string(why)})
+		s.send(utteranceEndMessage{"utterance_end", u.number, u.last, string(why)})
 	}
 }
 
@@ -201,12 +216,12 @@ func (s *Session) lost(err error) {
 		return
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		s.end(Ending{ClosePolicy, "slow_client", Errorf(SlowClient,
+		s.end(Ending{ClosePolicy, "slow_client", false, Errorf(SlowClient,
 			"Read the socket without pause, and look for a stalled network or a blocked event loop",
 			"the client took nothing for %s while frames waited", s.hub.cfg.SlowClientTimeout)})
 		return
 	}
-	s.finish("connection_lost", CloseAbnormal, err)
+	s.finish("connection_lost", CloseAbnormal, err, true)
 	s.conn.Abort()
 }
 
@@ -228,7 +243,7 @@ func (s *Session) end(e Ending) {
 	if e.Err != nil {
 		cause = e.Err
 	}
-	s.finish(e.Reason, e.Close, cause)
+	s.finish(e.Reason, e.Close, cause, !e.Final)
 	if e.Err != nil {
 		s.story.errors++
 		s.hub.recorder.Problem(string(e.Err.Code))
@@ -239,8 +254,14 @@ func (s *Session) end(e Ending) {
 	s.flushIfBlocked()
 }
 
-// finish ends the session on the edge's side. The lock is held.
-func (s *Session) finish(reason string, closeCode int, cause error) {
+// finish ends the session on the edge's side, and leaves its record if the
+// client may come back. The lock is held.
+func (s *Session) finish(reason string, closeCode int, cause error, leave bool) {
+	if leave {
+		s.hub.keeper.leave(s.record())
+	} else if reason != resumedElsewhere {
+		s.hub.keeper.forget(s.id)
+	}
 	s.transition(eventEnd)
 	s.silence()
 	s.cancel()
@@ -271,7 +292,7 @@ func (s *Session) guard() {
 func (s *Session) Panicked(p any) {
 	s.log.Error("panic in a session", "cause", p, "stack", string(debug.Stack()),
 		"resolution", "this is a fault of voxedge: report it with this stack; the other sessions go on")
-	s.End(Ending{CloseInternal, "internal_error", &Error{Code: InternalError,
+	s.End(Ending{Close: CloseInternal, Reason: "internal_error", Final: true, Err: &Error{Code: InternalError,
 		Cause:      "the edge failed in this session",
 		Resolution: "Connect again; if it happens again, give the session id to the operator"}})
 }

@@ -14,6 +14,7 @@ type story struct {
 	heard      time.Time // last message
 	alive      time.Time // last pong
 	pinged     time.Time
+	saved      time.Time // in the journal
 	messages   int
 	characters int
 	completed  int

@@ -24,5 +24,7 @@ type utterance struct {
 	cancel   context.CancelFunc
 	over     bool // no frame of it is queued or written any more
 	accepted time.Time
-	frames   uint64 // written
+	first    uint64 // sequence of its first frame, once it is being spoken
+	last     uint64 // sequence of its last frame, once it has been spoken
+	frames   uint64 // written over this connection
 }

@@ -44,6 +44,18 @@ type startMessage struct {
 	Encoding    string `json:"encoding"`
 	Protocol    string `json:"protocol"`
 	Pacing      Pacing `json:"pacing"`
+
+	Resumed    bool             `json:"resumed,omitempty"`
+	After      uint64           `json:"after,omitempty"`
+	Paused     bool             `json:"paused,omitempty"`
+	Utterances []utteranceState `json:"utterances,omitempty"`
+}
+
+// utteranceState tells a client that resumes what the edge has of its text.
+type utteranceState struct {
+	Utterance  uint64 `json:"utterance"`
+	Characters int    `json:"characters"`
+	IsFinal    bool   `json:"is_final"`
 }
 
 type utteranceEndMessage struct {

@@ -21,6 +21,7 @@ type Metrics struct {
 	meter    metric.Meter
 
 	opened     metric.Int64Counter
+	resumed    metric.Int64Counter
 	ended      metric.Int64Counter
 	utterances metric.Int64Counter
 	characters metric.Int64Counter
@@ -50,6 +51,7 @@ func NewMetrics() (*Metrics, error) {
 		return c
 	}
 	m.opened = counter("voxedge.sessions.opened", "{session}", "Sessions opened.")
+	m.resumed = counter("voxedge.sessions.resumed", "{session}", "Sessions resumed after their connection was lost.")
 	m.ended = counter("voxedge.sessions.ended", "{session}", "Sessions ended, by the reason given to the client.")
 	m.utterances = counter("voxedge.utterances", "{utterance}", "Utterances ended, by reason.")
 	m.characters = counter("voxedge.characters", "{character}", "Characters of the utterances that ended.")
@@ -86,6 +88,9 @@ func by(name, value string) metric.MeasurementOption {
 
 // SessionOpened counts it.
 func (m *Metrics) SessionOpened() { m.opened.Add(context.Background(), 1) }
+
+// SessionResumed counts it.
+func (m *Metrics) SessionResumed() { m.resumed.Add(context.Background(), 1) }
 
 // SessionEnded counts it by reason.
 func (m *Metrics) SessionEnded(reason string) {

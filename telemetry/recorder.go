@@ -5,6 +5,8 @@ import "time"
 // Recorder takes note of what happens to sessions. No method waits.
 type Recorder interface {
 	SessionOpened()
+	// SessionResumed is called besides SessionOpened.
+	SessionResumed()
 	// SessionEnded takes the reason given to the client.
 	SessionEnded(reason string)
 	// UtteranceEnded takes the reason, the characters asked for and the frames written.
@@ -20,6 +22,9 @@ type Discard struct{}
 
 // SessionOpened does nothing.
 func (Discard) SessionOpened() {}
+
+// SessionResumed does nothing.
+func (Discard) SessionResumed() {}
 
 // SessionEnded does nothing.
 func (Discard) SessionEnded(string) {}

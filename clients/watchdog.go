@@ -1,0 +1,90 @@
+package clients
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+)
+
+var errStalled = errors.New("it stalled")
+
+// watchdog ends a stream whose worker owes a frame for too long. It counts
+// only while the edge waits for the worker: not while the client holds it up,
+// and not while the text is still coming in, unless the worker also fails its
+// health check.
+type watchdog struct {
+	worker *Worker
+	cfg    PoolConfig
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+
+	since atomic.Int64 // Unix nanoseconds of the start of the wait, or 0
+	phase atomic.Int32
+}
+
+const (
+	phaseText  = iota // text is still coming in
+	phaseFirst        // all text is sent, no frame has come
+	phaseFrames
+	phaseFinal // the last frame has come
+)
+
+const (
+	watchInterval  = 250 * time.Millisecond
+	unhealthyLimit = time.Second
+	finalLimit     = 500 * time.Millisecond
+)
+
+func newWatchdog(w *Worker, cfg PoolConfig, cancel context.CancelCauseFunc) *watchdog {
+	d := &watchdog{worker: w, cfg: cfg, cancel: cancel}
+	d.timer = time.AfterFunc(watchInterval, d.look)
+	return d
+}
+
+func (d *watchdog) close() { d.timer.Stop() }
+
+func (d *watchdog) waiting() { d.since.Store(time.Now().UnixNano()) }
+
+func (d *watchdog) heard() {
+	d.since.Store(0)
+	d.phase.CompareAndSwap(phaseFirst, phaseFrames)
+}
+
+func (d *watchdog) textSent() {
+	if d.since.Load() != 0 {
+		d.waiting() // the worker owes a frame only now
+	}
+	d.phase.CompareAndSwap(phaseText, phaseFirst)
+}
+
+func (d *watchdog) final() { d.phase.Store(phaseFinal) }
+
+func (d *watchdog) look() {
+	limit := d.limit()
+	since := d.since.Load()
+	if since != 0 && limit > 0 {
+		if waited := time.Since(time.Unix(0, since)); waited >= limit {
+			d.cancel(fmt.Errorf("%w: nothing came for %s", errStalled, waited.Round(time.Millisecond)))
+			return
+		}
+	}
+	d.timer.Reset(watchInterval)
+}
+
+func (d *watchdog) limit() time.Duration {
+	var limit time.Duration
+	switch d.phase.Load() {
+	case phaseFirst:
+		limit = d.cfg.FirstFrameTimeout
+	case phaseFrames:
+		limit = d.cfg.StallTimeout
+	case phaseFinal:
+		limit = finalLimit
+	}
+	if d.worker.state.Load().err != nil && (limit == 0 || limit > unhealthyLimit) {
+		limit = unhealthyLimit
+	}
+	return limit
+}

@@ -1,0 +1,247 @@
+package handlers_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/voxedge/voxedge/session"
+)
+
+// greeted connects and returns the greeting too.
+func (e *edge) greeted(query string) (*client, message) {
+	e.t.Helper()
+	c, _, err := e.dial(query)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	m := c.next()
+	if m.Type != "session_start" {
+		e.t.Fatalf("first message: %+v", m)
+	}
+	return c, m
+}
+
+func resumeQuery(start message, after uint64) string {
+	return fmt.Sprintf("session=%s&resume_token=%s&after=%d", start.SessionID, start.ResumeToken, after)
+}
+
+// resume comes back to the session, of which the frames up to after arrived.
+func (e *edge) resume(start message, after uint64) *client {
+	e.t.Helper()
+	c, m := e.greeted(resumeQuery(start, after))
+	if m.SessionID != start.SessionID || m.ResumeToken != start.ResumeToken || !m.Resumed || m.After != after {
+		e.t.Fatalf("greeting after %d: %+v", after, m)
+	}
+	return c
+}
+
+func (e *edge) notFound(query string) {
+	e.t.Helper()
+	_, response, err := e.dial(query)
+	if err == nil || response == nil || response.StatusCode != 404 {
+		e.t.Fatalf("%s: resumed, or %v", query, err)
+	}
+}
+
+// Whatever the client had received when its connection was lost, it hears each
+// of the rest exactly once, and every utterance's end.
+func TestResumeGoesOnBehindAnyFrame(t *testing.T) {
+	texts := []string{"abcd", "efg", "hijkl"}
+	for after := range uint64(13) {
+		e := startEdge(t, testConfig(), nil)
+		c, start := e.greeted("pacing=none")
+		for _, text := range texts {
+			c.say(text, true)
+		}
+		for range 15 { // all of it was written, but the client will say that it has less
+			c.next()
+		}
+		_ = c.ws.CloseNow()
+		c = e.resume(start, after)
+
+		sequence, ended := uint64(0), uint64(0)
+		for k, text := range texts {
+			for place := range len(text) {
+				if sequence++; sequence <= after {
+					continue
+				}
+				m := c.next()
+				if m.Type == "utterance_end" && m.Utterance == ended+1 { // one that the client may have missed
+					ended++
+					m = c.next()
+				}
+				if m.Sequence != sequence || !bytes.Equal(m.samples, frame(place)) {
+					m.samples = nil
+					t.Fatalf("after %d: want frame %d: %+v", after, sequence, m)
+				}
+			}
+			if ended == uint64(k) {
+				m := c.next()
+				must(t, m.Type == "utterance_end" && m.Utterance == uint64(k+1) && m.LastSequence == sequence && m.Reason == "completed",
+					"after %d: end of %d: %+v", after, k+1, m)
+				ended++
+			}
+		}
+		c.say("xy", true) // and the session speaks on
+		c.hear(13, 2, session.Completed)
+	}
+}
+
+func TestResumeInTheMiddleOfAnUtterance(t *testing.T) {
+	e := startEdge(t, testConfig(), nil)
+	c, start := e.greeted("")
+	c.say(strings.Repeat("a", 60), true)
+	c.say("bcd", true)
+	var last uint64
+	for range 15 {
+		last = c.next().Sequence
+	}
+	_ = c.ws.CloseNow()
+	c = e.resume(start, last)
+	for i := last; i < 60; i++ {
+		m := c.next()
+		must(t, m.Sequence == i+1 && bytes.Equal(m.samples, frame(int(i))), "frame %d: %d", i+1, m.Sequence)
+	}
+	must(t, c.next().LastSequence == 60, "no end")
+	c.hear(61, 3, session.Completed)
+}
+
+func TestResumeWhileTextIsStillComingIn(t *testing.T) {
+	e := startEdge(t, testConfig(), nil)
+	c, start := e.greeted("pacing=none")
+	c.say("ab", false)
+	c.next()
+	c.next()
+	_ = c.ws.CloseNow()
+	c, m := e.greeted(resumeQuery(start, 1))
+	must(t, len(m.Utterances) == 1 && m.Utterances[0].Characters == 2 && !m.Utterances[0].IsFinal, "%+v", m)
+	c.say("c", true)
+	for i := uint64(1); i < 3; i++ {
+		m := c.next()
+		must(t, m.Sequence == i+1 && bytes.Equal(m.samples, frame(int(i))), "%+v", m)
+	}
+	must(t, c.next().LastSequence == 3, "no end")
+}
+
+func TestResumeKeepsAPause(t *testing.T) {
+	e := startEdge(t, testConfig(), nil)
+	c, start := e.greeted("pacing=none")
+	c.control(session.Pause)
+	c.say("ab", true)
+	c.send(`{"type":"ping"}`)
+	must(t, c.next().Type == "pong", "no pong")
+	_ = c.ws.CloseNow()
+	c = e.resume(start, 0)
+	c.send(`{"type":"ping"}`)
+	must(t, c.next().Type == "pong", "the pause was forgotten")
+	c.control(session.Resume)
+	c.hear(1, 2, session.Completed)
+}
+
+// The client is faster than the edge, which still believes in the old connection.
+func TestResumeTakesOverALivingConnection(t *testing.T) {
+	cfg := testConfig()
+	cfg.MaxSessions = 1 // and is not refused for want of its own place
+	e := startEdge(t, cfg, nil)
+	old, start := e.greeted("")
+	old.say(strings.Repeat("a", 40), true)
+	for range 5 {
+		old.next()
+	}
+	c := e.resume(start, 5)
+	for i := uint64(5); i < 40; i++ {
+		must(t, c.next().Sequence == i+1, "frame %d", i+1)
+	}
+	for {
+		if _, err := old.read(); err != nil {
+			must(t, websocket.CloseStatus(err) == -1, "the old connection was told %v", err)
+			break
+		}
+	}
+}
+
+func TestAStrangerLearnsNothing(t *testing.T) {
+	e := startEdge(t, testConfig(), nil)
+	c, start := e.greeted("")
+	c.say("ab", true)
+	c.hear(1, 2, session.Completed)
+	wrong := start
+	wrong.ResumeToken = "guess"
+	e.notFound(resumeQuery(wrong, 2)) // of a living session
+	c.send(`{"type":"ping"}`)
+	must(t, c.next().Type == "pong", "a wrong token ended the session")
+	_ = c.ws.CloseNow()
+	eventually(t, "lost", func() bool { return strings.Contains(e.logs.String(), "connection_lost") })
+	e.notFound(resumeQuery(wrong, 2))
+	e.notFound(resumeQuery(start, 3)) // a frame that never was
+	e.notFound("session=nothing&resume_token=x&after=0")
+	browser, _, err := e.dial(resumeQuery(wrong, 2), withOrigin)
+	must(t, err == nil, "%v", err)
+	must(t, browser.next().Code == "SESSION_NOT_FOUND", "the browser was not told")
+	browser.expectClose(1008, "")
+}
+
+func TestWhatIsOverIsNotResumed(t *testing.T) {
+	e := startEdge(t, testConfig(), nil)
+	c, start := e.greeted("")
+	must(t, c.ws.Close(websocket.StatusNormalClosure, "") == nil, "close")
+	e.notFound(resumeQuery(start, 0))
+
+	cfg := testConfig()
+	cfg.ResumeWindow = time.Millisecond
+	e = startEdge(t, cfg, nil)
+	c, start = e.greeted("")
+	_ = c.ws.CloseNow()
+	eventually(t, "lost", func() bool { return strings.Contains(e.logs.String(), "connection_lost") })
+	time.Sleep(2 * time.Millisecond) // let the window pass
+	e.notFound(resumeQuery(start, 0))
+}
+
+func TestAStoppedUtteranceStaysStopped(t *testing.T) {
+	e := startEdge(t, testConfig(), nil)
+	c, start := e.greeted("")
+	c.say(strings.Repeat("a", 100), true)
+	for range 5 {
+		c.next()
+	}
+	c.control(session.Stop)
+	c.expect("utterance_end")
+	_ = c.ws.CloseNow()
+	c = e.resume(start, 3) // the tail of it never arrived, and is no longer wanted
+	m := c.next()
+	must(t, m.Reason == "stopped" && m.LastSequence == 3, "%+v", m)
+	c.say("xy", true)
+	c.hear(4, 2, session.Completed)
+}
+
+// A worker that fails in the middle of what is skipped must not shift what is heard.
+func TestResumeAfterAFailedUtterance(t *testing.T) {
+	e := startEdge(t, testConfig(), func(ctx context.Context, script *session.Script, emit func(session.Frame) error) error {
+		err := aFrameARune(ctx, script, emit)
+		if text, _, _ := script.Chunk(ctx, 0); err == nil && text == "bad" {
+			return errors.New("broken")
+		}
+		return err
+	})
+	c, start := e.greeted("pacing=none")
+	c.say("bad", true)
+	c.say("good", true)
+	c.expect("error")
+	c.expect("utterance_end")
+	c.expect("utterance_end")
+	_ = c.ws.CloseNow()
+	c = e.resume(start, 5)
+	m := c.next()
+	must(t, m.Reason == "failed" && m.LastSequence == 3, "%+v", m)
+	for i := uint64(5); i < 7; i++ {
+		m := c.next()
+		must(t, m.Sequence == i+1 && bytes.Equal(m.samples, frame(int(i-3))), "%d", m.Sequence)
+	}
+}

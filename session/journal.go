@@ -1,0 +1,121 @@
+package session
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"time"
+)
+
+// Record is what a session leaves in the journal: enough for any edge to go on
+// with it. It holds text and positions, never audio.
+type Record struct {
+	ID         string              `json:"id"`
+	Epoch      int64               `json:"epoch"` // rises with every resume; the newer one owns the session
+	TokenHash  string              `json:"token_hash"`
+	Params     Params              `json:"params"`
+	Opened     time.Time           `json:"opened"`
+	Messages   int                 `json:"messages"`
+	Paused     bool                `json:"paused,omitempty"`
+	Accepted   uint64              `json:"accepted"` // utterances
+	Sequence   uint64              `json:"sequence"` // of the last frame written when this was taken
+	Worker     string              `json:"worker,omitempty"`
+	Model      string              `json:"model,omitempty"`
+	Utterances []RecordedUtterance `json:"utterances,omitempty"`
+}
+
+// RecordedUtterance is an utterance that the client may not have heard all of.
+type RecordedUtterance struct {
+	Number uint64   `json:"number"`
+	Text   []string `json:"text,omitempty"`
+	Final  bool     `json:"final,omitempty"`
+	First  uint64   `json:"first,omitempty"`  // sequence of its first frame, 0 before there is one
+	Last   uint64   `json:"last,omitempty"`   // sequence of its last frame, when it is over
+	Reason Reason   `json:"reason,omitempty"` // why it is over, or empty
+}
+
+// ErrNoRecord says that the journal has no such session.
+var ErrNoRecord = errors.New("no such session in the journal")
+
+// Journal keeps records where other edges find them. A record expires when it
+// was not saved for the resume window.
+type Journal interface {
+	// Save stores the records. It returns the sessions among them that an edge
+	// with a newer epoch owns, whose records it has left alone.
+	Save(ctx context.Context, records []Record) (superseded []string, err error)
+	// Load returns a session's record, or ErrNoRecord.
+	Load(ctx context.Context, id string) (Record, error)
+	// Take raises the epoch of a loaded record by one, in it and in the journal.
+	// It fails with ErrNoRecord when another edge was faster.
+	Take(ctx context.Context, r *Record) error
+	// Forget removes sessions that are over for good.
+	Forget(ctx context.Context, ids []string) error
+}
+
+// hashToken is what of a resume token leaves the process.
+func hashToken(token string) string {
+	sum := sha256.Sum256([]byte(token))
+	return hex.EncodeToString(sum[:])
+}
+
+// owns reports whether the token is the record's.
+func (r *Record) owns(token string) bool {
+	return subtle.ConstantTimeCompare([]byte(hashToken(token)), []byte(r.TokenHash)) == 1
+}
+
+const (
+	// keepUtterances and keepRunes bound what a session remembers of utterances
+	// that are over, in case the client has not received all of them.
+	keepUtterances = 32
+	keepRunes      = 20_000
+)
+
+// record takes down the session. The lock is held.
+func (s *Session) record() Record {
+	r := Record{
+		ID: s.id, Epoch: s.epoch, TokenHash: hashToken(s.token), Params: s.params,
+		Opened: s.story.opened, Messages: s.story.messages, Paused: s.state.held(),
+		Accepted: s.accepted, Sequence: s.sequence,
+	}
+	r.Worker, r.Model = s.speaker.Worker()
+	r.Utterances = append(r.Utterances, s.past...)
+	for _, u := range s.utterances {
+		r.Utterances = append(r.Utterances, u.recorded(""))
+	}
+	return r
+}
+
+func (u *utterance) recorded(why Reason) RecordedUtterance {
+	text, final := u.script.all()
+	r := RecordedUtterance{Number: u.number, Text: text, Final: final, First: u.first, Reason: why}
+	if why != "" {
+		r.Last = u.last
+	}
+	return r
+}
+
+// remember keeps an utterance that is over for a client that comes back. The
+// lock is held.
+func (s *Session) remember(u *utterance, why Reason) {
+	s.past = append(s.past, u.recorded(why))
+	runes := 0
+	for i := len(s.past) - 1; i >= 0; i-- {
+		for _, text := range s.past[i].Text {
+			runes += len(text)
+		}
+		if len(s.past)-i > keepUtterances || runes > keepRunes && i < len(s.past)-1 {
+			s.past = append(s.past[:0], s.past[i+1:]...)
+			return
+		}
+	}
+}
+
+// changed has the journal take the session down. The lock is held.
+func (s *Session) changed() {
+	if !s.unsaved {
+		s.unsaved = true
+		s.hub.keeper.changed(s)
+	}
+}
