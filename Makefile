@@ -1,7 +1,7 @@
 # The two commands a newcomer needs are 'make dev' and 'make test'.
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
-.PHONY: build dev test vet lint test-go fuzz proto clean
+.PHONY: build dev test vet lint test-go test-faults fuzz proto clean
 
 LINT_VERSION := v2.15.0
 LINT := bin/golangci-lint-$(LINT_VERSION)
@@ -27,6 +27,9 @@ $(LINT):
 
 test-go:
 	go test -race -timeout 20m ./...
+
+test-faults: ## only the faults and the soak: processes killed, stalled, cut off
+	go test -race -timeout 20m -count=1 -v -run 'Fault|Soak' ./e2e
 
 # Each fuzz target for FUZZ_TIME.
 FUZZ_TIME ?= 1m

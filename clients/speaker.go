@@ -136,6 +136,7 @@ func (s *speaker) bind(w *Worker, model string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.bound, s.model, s.last = w, model, w.Name
+	s.pool.log.Debug("session bound to a worker", "session_id", s.id, "worker", w.Name, "model", model)
 }
 
 // forgotten drops the binding to a worker that does not know the session.

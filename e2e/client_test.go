@@ -19,6 +19,7 @@ type message struct {
 	PCM          []byte `json:"pcm"` // base64 in JSON
 	Sequence     uint64 `json:"sequence"`
 	LastSequence uint64 `json:"last_sequence"`
+	Utterance    uint64 `json:"utterance"`
 	Reason       string `json:"reason"`
 	Code         string `json:"code"`
 	Message      string `json:"message"`

@@ -222,12 +222,13 @@ func (h *Hub) Drain(ctx context.Context) (cut int) {
 		return 0
 	case <-ctx.Done():
 	}
-	rest := h.all()
-	for _, s := range rest {
-		s.End(drained)
+	for _, s := range h.all() {
+		if s.End(drained) {
+			cut++
+		}
 	}
 	<-h.empty
-	return len(rest)
+	return cut
 }
 
 // Close saves what is left of a hub that is drained, and stops it.

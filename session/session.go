@@ -225,12 +225,14 @@ func (s *Session) lost(err error) {
 	s.conn.Abort()
 }
 
-// End says so to the client and ends the session. Ending an ended session does
-// nothing.
-func (s *Session) End(e Ending) {
+// End says so to the client and ends the session. It reports false, and does
+// nothing, when the session has ended already.
+func (s *Session) End(e Ending) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	open := s.state != Ended
 	s.end(e)
+	return open
 }
 
 func (s *Session) end(e Ending) {

@@ -63,10 +63,10 @@ func (v *toneVoice) Speak(ctx context.Context, text string, out io.Writer) error
 func AppendTone(dst []byte, hz float64, i int) []byte {
 	const samples = frameBytes / 2
 	const swell = 0.0437 // Hz: a cycle is longer than most utterances
+	loudness := 8000 + 4000*math.Sin(2*math.Pi*swell*float64(i*samples)/sampleRate)
 	for n := i * samples; n < (i+1)*samples; n++ {
-		t := float64(n) / sampleRate
-		loudness := 8000 + 4000*math.Sin(2*math.Pi*swell*t)
-		dst = binary.LittleEndian.AppendUint16(dst, uint16(int16(loudness*math.Sin(2*math.Pi*hz*t))))
+		v := loudness * math.Sin(2*math.Pi*hz*float64(n)/sampleRate)
+		dst = binary.LittleEndian.AppendUint16(dst, uint16(int16(v)))
 	}
 	return dst
 }

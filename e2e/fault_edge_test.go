@@ -1,0 +1,197 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+func TestFaultEdgeKilled(t *testing.T) {
+	s := startSystem(t)
+	s.worker("w1")
+	first, url1 := s.edge()
+	second, url2 := s.edge()
+	first.await(1, "worker is healthy")
+	second.await(1, "worker is healthy")
+	l := listen(t, "", url1, url2)
+	var once sync.Once
+	l.heard = func(sequence uint64) {
+		if sequence == 50 {
+			once.Do(first.kill)
+		}
+	}
+	l.say(speech)
+	l.say(speech)
+	l.hear(1)
+	l.expectEnd(l.hear(1), len(speech))
+	if l.resumes != 1 {
+		t.Errorf("%d resumes", l.resumes)
+	}
+}
+
+// The edge dies before it can have told the journal much: right behind the
+// first frames.
+func TestFaultEdgeKilledAtOnce(t *testing.T) {
+	s := startSystem(t)
+	s.worker("w1")
+	second, url2 := s.edge()
+	second.await(1, "worker is healthy")
+	for range 5 {
+		first, url1 := s.edge()
+		first.await(1, "worker is healthy")
+		l := listen(t, "", url1, url2)
+		var once sync.Once
+		l.heard = func(uint64) { once.Do(func() { time.Sleep(30 * time.Millisecond); first.kill() }) }
+		l.say(speech)
+		l.expectEnd(l.hear(1), len(speech))
+	}
+}
+
+// A connection lost on the way, again and again, with the edge alive.
+func TestFaultConnectionReset(t *testing.T) {
+	s := startSystem(t)
+	s.worker("w1")
+	edge, url := s.edge()
+	edge.await(1, "worker is healthy")
+	p := startToxiproxy(t).to("edge", strings.TrimPrefix(url, "ws://"))
+	l := listen(t, "", "ws://"+p.addr)
+	l.heard = func(sequence uint64) {
+		if sequence%60 == 0 {
+			p.cut()
+			p.mend()
+		}
+	}
+	l.say(speech)
+	l.say(speech)
+	l.hear(1)
+	l.expectEnd(l.hear(1), len(speech))
+	if l.resumes < 3 {
+		t.Errorf("only %d resumes", l.resumes)
+	}
+}
+
+// SIGTERM: a short utterance ends in peace, a long one is cut at the limit and
+// goes on elsewhere.
+func TestFaultEdgeDrained(t *testing.T) {
+	s := startSystem(t)
+	s.worker("w1")
+	first, url1 := s.edge("SHUTDOWN_TIMEOUT=2s")
+	second, url2 := s.edge()
+	first.await(1, "worker is healthy")
+	second.await(1, "worker is healthy")
+	short, long := listen(t, "", url1, url2), listen(t, "", url1, url2)
+	short.say("short text")
+	long.say(speech)
+	long.say(speech)
+	for short.sequence == 0 {
+		m, err := short.read(short.ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		short.take(m)
+	}
+	first.signal(syscall.SIGTERM)
+	first.await(1, "draining")
+	if status, _ := health(t, first, "/readiness"); status != 503 {
+		t.Errorf("a draining edge is ready: %d", status)
+	}
+	_, response, err := websocket.Dial(short.ctx, url1, nil)
+	if err == nil || response == nil || response.StatusCode != 503 {
+		t.Errorf("a draining edge takes a session: %v", err)
+	}
+	short.expectEnd(short.hear(1), len("short text"))
+	if short.resumes != 0 {
+		t.Error("the short utterance was cut off")
+	}
+	long.hear(1)
+	long.expectEnd(long.hear(1), len(speech))
+	if long.resumes != 1 {
+		t.Errorf("%d resumes of the long one", long.resumes)
+	}
+	<-first.done
+	first.await(1, "drained", "sessions_cut_off", 1)
+}
+
+// Two edges behind a TCP proxy are replaced one after the other while a client
+// listens: not a frame is lost.
+func TestFaultRollingRestart(t *testing.T) {
+	s := startSystem(t)
+	s.worker("w1")
+	ports := []int{freePort(t), freePort(t)}
+	run := func(i int) *process {
+		p, _ := s.edge(fmt.Sprint("PORT=", ports[i]), "SHUTDOWN_TIMEOUT=500ms")
+		p.await(1, "worker is healthy")
+		return p
+	}
+	edges := []*process{run(0), run(1)}
+	at := func(i int) string { return fmt.Sprintf("127.0.0.1:%d", ports[i]) }
+	p := startToxiproxy(t).to("edges", at(0))
+	l := listen(t, "", "ws://"+p.addr)
+	restart := func(old, other int) {
+		p.lead(at(other)) // as a load balancer does, which sees the readiness fall
+		edges[old].stop()
+		edges[old] = run(old)
+	}
+	var restarts sync.WaitGroup
+	defer restarts.Wait()
+	l.heard = func(sequence uint64) {
+		switch sequence {
+		case 50:
+			restarts.Go(func() { restart(0, 1) })
+		case 300:
+			restarts.Wait()
+			restarts.Go(func() { restart(1, 0) })
+		}
+	}
+	l.say(speech)
+	l.say(speech)
+	l.say(speech)
+	l.hear(2)
+	l.expectEnd(l.hear(1), len(speech))
+	if l.resumes < 2 {
+		t.Errorf("only %d resumes", l.resumes)
+	}
+}
+
+// The other edge must not tell a stranger anything, nor the client of a
+// session that is over.
+func TestFaultStaleTokens(t *testing.T) {
+	s := startSystem(t)
+	s.worker("w1")
+	first, url1 := s.edge()
+	second, url2 := s.edge()
+	first.await(1, "worker is healthy")
+	second.await(1, "worker is healthy")
+	c := connect(t, url1)
+	resume := func(token string) (status int) {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		ws, response, err := websocket.Dial(ctx, fmt.Sprintf("%s/?session=%s&resume_token=%s&after=0", url2, c.start.SessionID, token), nil)
+		if err == nil {
+			_ = ws.CloseNow()
+			return 101
+		}
+		if response == nil {
+			t.Fatal(err)
+		}
+		return response.StatusCode
+	}
+	if status := resume("guess"); status != 404 {
+		t.Errorf("a wrong token was answered with %d", status)
+	}
+	if err := c.ws.Close(websocket.StatusNormalClosure, ""); err != nil {
+		t.Fatal(err)
+	}
+	first.await(1, "session ended")
+	for deadline := time.Now().Add(patience); resume(c.start.ResumeToken) != 404; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("a session that is over was resumed")
+		}
+	}
+}
