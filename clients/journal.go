@@ -29,18 +29,12 @@ func NewJournal(client *redis.Client, window time.Duration) *Journal {
 	return &Journal{client, window + window/3 + time.Second}
 }
 
-// save leaves alone what an edge with a newer epoch owns.
+// save leaves alone what an edge with a newer epoch owns: one above ARGV[4].
 var save = redis.NewScript(`
 local epoch = redis.call("HGET", KEYS[1], "epoch")
-if epoch and tonumber(epoch) > tonumber(ARGV[1]) then return 0 end
+if epoch and tonumber(epoch) > tonumber(ARGV[4]) then return 0 end
 redis.call("HSET", KEYS[1], "epoch", ARGV[1], "record", ARGV[2])
 redis.call("PEXPIRE", KEYS[1], ARGV[3])
-return 1`)
-
-// take raises the epoch if it is still what was loaded.
-var take = redis.NewScript(`
-if redis.call("HGET", KEYS[1], "epoch") ~= ARGV[1] then return 0 end
-redis.call("HINCRBY", KEYS[1], "epoch", 1)
 return 1`)
 
 // Save stores the records in one round trip.
@@ -51,11 +45,9 @@ func (j *Journal) Save(ctx context.Context, records []session.Record) (supersede
 	pipe := j.redis.Pipeline()
 	replies := make([]*redis.Cmd, len(records))
 	for i := range records {
-		data, err := json.Marshal(&records[i])
-		if err != nil {
+		if replies[i], err = j.save(ctx, pipe, &records[i], records[i].Epoch); err != nil {
 			return nil, err
 		}
-		replies[i] = save.Eval(ctx, pipe, []string{JournalPrefix + records[i].ID}, records[i].Epoch, data, j.ttl.Milliseconds())
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return nil, err
@@ -68,36 +60,42 @@ func (j *Journal) Save(ctx context.Context, records []session.Record) (supersede
 	return superseded, nil
 }
 
+func (j *Journal) save(ctx context.Context, to redis.Scripter, r *session.Record, unlessAbove int64) (*redis.Cmd, error) {
+	data, err := json.Marshal(r)
+	if err != nil {
+		return nil, err
+	}
+	return save.Eval(ctx, to, []string{JournalPrefix + r.ID}, r.Epoch, data, j.ttl.Milliseconds(), unlessAbove), nil
+}
+
 // Load returns a session's record, or session.ErrNoRecord.
 func (j *Journal) Load(ctx context.Context, id string) (r session.Record, err error) {
-	fields, err := j.redis.HMGet(ctx, JournalPrefix+id, "record", "epoch").Result()
-	if err != nil {
-		return r, err
-	}
-	data, ok := fields[0].(string)
-	if !ok {
+	data, err := j.redis.HGet(ctx, JournalPrefix+id, "record").Bytes()
+	switch {
+	case errors.Is(err, redis.Nil):
 		return r, session.ErrNoRecord
-	}
-	if err := json.Unmarshal([]byte(data), &r); err != nil {
+	case err != nil:
 		return r, err
 	}
-	epoch, _ := fields[1].(string)
-	if err := json.Unmarshal([]byte(epoch), &r.Epoch); err != nil { // the hash's own: a taken record has not been saved yet
-		return r, err
-	}
-	return r, nil
+	return r, json.Unmarshal(data, &r)
 }
 
 // Take makes the record the caller's, or fails with session.ErrNoRecord.
 func (j *Journal) Take(ctx context.Context, r *session.Record) error {
-	taken, err := take.Run(ctx, j.redis, []string{JournalPrefix + r.ID}, r.Epoch).Int()
+	mine := *r
+	mine.Epoch++
+	reply, err := j.save(ctx, j.redis, &mine, r.Epoch)
+	if err != nil {
+		return err
+	}
+	taken, err := reply.Int()
 	switch {
 	case err != nil:
 		return err
 	case taken == 0:
 		return session.ErrNoRecord
 	}
-	r.Epoch++
+	*r = mine
 	return nil
 }
 
@@ -107,9 +105,5 @@ func (j *Journal) Forget(ctx context.Context, ids []string) error {
 	for i, id := range ids {
 		keys[i] = JournalPrefix + id
 	}
-	err := j.redis.Del(ctx, keys...).Err()
-	if errors.Is(err, redis.Nil) {
-		return nil
-	}
-	return err
+	return j.redis.Del(ctx, keys...).Err()
 }

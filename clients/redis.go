@@ -23,6 +23,7 @@ func NewRedis(url string, log *slog.Logger) (*redis.Client, error) {
 	opts.WriteTimeout = time.Second
 	opts.ContextTimeoutEnabled = true
 	opts.MaxRetries = 1
+	opts.PoolSize = 8 // calls are few and short
 	opts.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	redis.SetLogger(redisLog{log})
 	return redis.NewClient(opts), nil

@@ -20,6 +20,7 @@ type message struct {
 	Sequence     uint64 `json:"sequence"`
 	LastSequence uint64 `json:"last_sequence"`
 	Utterance    uint64 `json:"utterance"`
+	Accepted     uint64 `json:"utterances_accepted"`
 	Reason       string `json:"reason"`
 	Code         string `json:"code"`
 	Message      string `json:"message"`
@@ -27,13 +28,13 @@ type message struct {
 
 // client is a real WebSocket client of another library than the edge's.
 type client struct {
-	t     *testing.T
+	t     testing.TB
 	ctx   context.Context
 	ws    *websocket.Conn
 	start message
 }
 
-func connect(t *testing.T, url string) *client {
+func connect(t testing.TB, url string) *client {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
@@ -113,7 +114,7 @@ func tone(hz float64, runes int) []byte {
 }
 
 // checkTone compares sound bit for bit, frame by frame.
-func checkTone(t *testing.T, pcm []byte, hz float64, runes int) {
+func checkTone(t testing.TB, pcm []byte, hz float64, runes int) {
 	t.Helper()
 	want := tone(hz, runes)
 	const frame = 1920
@@ -128,7 +129,7 @@ func checkTone(t *testing.T, pcm []byte, hz float64, runes int) {
 }
 
 // decodeMessages reads messages as a program prints them, one a line.
-func decodeMessages(t *testing.T, lines [][]byte) (pcm []byte, end message) {
+func decodeMessages(t testing.TB, lines [][]byte) (pcm []byte, end message) {
 	t.Helper()
 	var after uint64
 	for _, line := range lines {

@@ -17,24 +17,25 @@ import (
 // real one does, and holds every frame against what the tone engine must have
 // said. Nothing may be missing, twice, or out of order.
 type listener struct {
-	t        *testing.T
+	t        testing.TB
 	ctx      context.Context
 	urls     []string // tried in turn
 	query    string
 	ws       *websocket.Conn
 	id       string
 	token    string
-	sequence uint64 // of the last frame received
-	place    int    // of the next frame in its utterance
-	ended    uint64 // utterances
+	sequence uint64   // of the last frame received
+	place    int      // of the next frame in its utterance
+	ended    uint64   // utterances
+	said     []string // utterances, of which ended are over
 	resumes  int
 	hz       float64
 	heard    func(sequence uint64) // called for each frame
 }
 
-func listen(t *testing.T, query string, urls ...string) *listener {
+func listen(t testing.TB, query string, urls ...string) *listener {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	t.Cleanup(cancel)
 	l := &listener{t: t, ctx: ctx, urls: urls, query: query, hz: 440, heard: func(uint64) {}}
 	l.connect()
@@ -53,7 +54,7 @@ func (l *listener) connect() {
 			}
 		}
 		if time.Now().After(deadline) {
-			l.t.Fatalf("no edge takes the session: %v", err)
+			l.t.Fatalf("no edge takes the session %s after %d: %v", l.id, l.sequence, err)
 		}
 		time.Sleep(10 * time.Millisecond) // as any client does
 	}
@@ -81,9 +82,21 @@ func (l *listener) dial(url string) error {
 	}
 	if l.id != "" {
 		l.resumes++
+		l.sayAgain(m.Accepted)
 	}
 	l.id, l.token = m.SessionID, m.ResumeToken
 	return nil
+}
+
+// sayAgain says what was lost with the connection on its way to the edge, or
+// with an edge before it reached the journal.
+func (l *listener) sayAgain(accepted uint64) {
+	if accepted <= l.ended && uint64(len(l.said)) > l.ended {
+		l.place = 0 // what was heard of it was the start of what comes again
+	}
+	for _, text := range l.said[min(accepted, uint64(len(l.said))):] {
+		l.send(map[string]any{"type": "text", "text": text})
+	}
 }
 
 func (l *listener) read(ctx context.Context) (m message, err error) {
@@ -118,7 +131,7 @@ func (l *listener) hear(utterances int) (end message) {
 		m, err := l.read(l.ctx)
 		if err != nil {
 			if l.ctx.Err() != nil {
-				l.t.Fatalf("no frame came after %d", l.sequence)
+				l.t.Fatalf("session %s: no frame came after %d: %v", l.id, l.sequence, err)
 			}
 			_ = l.ws.CloseNow()
 			l.connect()
@@ -152,11 +165,21 @@ func (l *listener) take(m message) {
 		l.t.Fatalf("frame %d came after %d", m.Sequence, l.sequence)
 	}
 	if !bytes.Equal(m.PCM, worker.AppendTone(nil, l.hz, l.place)) {
-		l.t.Fatalf("frame %d is not frame %d of its utterance", m.Sequence, l.place)
+		l.t.Fatalf("frame %d of session %s is not frame %d of its utterance but %d", m.Sequence, l.id, l.place, l.placeOf(m.PCM))
 	}
 	l.sequence++
 	l.place++
 	l.heard(m.Sequence)
+}
+
+// placeOf finds the frame in the tone, or returns -1.
+func (l *listener) placeOf(pcm []byte) int {
+	for i := range 1000 {
+		if bytes.Equal(pcm, worker.AppendTone(nil, l.hz, i)) {
+			return i
+		}
+	}
+	return -1
 }
 
 // expectEnd checks how an utterance of so many characters ended.

@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 }
 
 // need fails in CI, and skips elsewhere, when a program is not installed.
-func need(t *testing.T, program string) string {
+func need(t testing.TB, program string) string {
 	t.Helper()
 	path, err := exec.LookPath(program)
 	if err == nil {
@@ -56,7 +56,7 @@ const patience = 60 * time.Second
 
 // process is a running program whose JSON log lines can be awaited.
 type process struct {
-	t    *testing.T
+	t    testing.TB
 	name string
 	cmd  *exec.Cmd
 	done chan struct{} // closed when it has ended
@@ -70,7 +70,7 @@ type process struct {
 
 // start runs the binary with the environment and ends it with the test. That
 // it ends well, and without a data race, is part of every test.
-func start(t *testing.T, name string, env []string, args ...string) *process {
+func start(t testing.TB, name string, env []string, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, name: name, cmd: exec.Command(binary, args...), done: make(chan struct{})}
 	p.changed = sync.NewCond(&p.mu)
@@ -192,7 +192,7 @@ func (p *process) stop() {
 }
 
 // freePort returns a port that nothing listens on now.
-func freePort(t *testing.T) int {
+func freePort(t testing.TB) int {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -204,12 +204,12 @@ func freePort(t *testing.T) int {
 
 // redisServer is a real redis-server on a port of its own.
 type redisServer struct {
-	t    *testing.T
+	t    testing.TB
 	port int
 	cmd  *exec.Cmd
 }
 
-func startRedis(t *testing.T) *redisServer {
+func startRedis(t testing.TB) *redisServer {
 	t.Helper()
 	need(t, "redis-server")
 	r := &redisServer{t: t, port: freePort(t)}

@@ -7,12 +7,12 @@ import (
 
 // system is an edge and workers as processes around a real Redis.
 type system struct {
-	t     *testing.T
+	t     testing.TB
 	redis *redisServer
 	edges int
 }
 
-func startSystem(t *testing.T) *system {
+func startSystem(t testing.TB) *system {
 	t.Helper()
 	return &system{t: t, redis: startRedis(t)}
 }

@@ -35,7 +35,7 @@ var toxiproxyBinary = sync.OnceValues(func() (string, error) {
 
 // toxiproxy is a running Toxiproxy.
 type toxiproxy struct {
-	t   *testing.T
+	t   testing.TB
 	api string
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -244,4 +245,68 @@ func TestResumeAfterAFailedUtterance(t *testing.T) {
 		m := c.next()
 		must(t, m.Sequence == i+1 && bytes.Equal(m.samples, frame(int(i-3))), "%d", m.Sequence)
 	}
+}
+
+// An utterance that was stopped before any worker was given it has no frames,
+// and must not be in the way of those that come behind it.
+func TestResumeBehindAnUtteranceThatWasNeverSpoken(t *testing.T) {
+	release := make(chan struct{})
+	e := startEdge(t, testConfig(), func(ctx context.Context, script *session.Script, emit func(session.Frame) error) error {
+		if text, _, _ := script.Chunk(ctx, 0); text == "wait" {
+			<-release
+			return ctx.Err()
+		}
+		return aFrameARune(ctx, script, emit)
+	})
+	c, start := e.greeted("pacing=none")
+	c.say("wait", true)
+	c.say("never", true)
+	c.control(session.Stop)
+	c.expect("utterance_end")
+	c.expect("utterance_end")
+	c.say("abcd", true)
+	close(release)
+	c.next()
+	c.next()
+	_ = c.ws.CloseNow()
+	c = e.resume(start, 2)
+	c.expect("utterance_end")
+	c.expect("utterance_end")
+	for i := uint64(2); i < 4; i++ {
+		m := c.next()
+		must(t, m.Sequence == i+1 && bytes.Equal(m.samples, frame(int(i))), "%+v", m.Sequence)
+	}
+	must(t, c.next().Reason == "completed", "no end")
+}
+
+// A STOP while what the client has is still being skipped must not have the
+// next utterance skipped instead.
+func TestStopWhileSkipping(t *testing.T) {
+	var waiting atomic.Bool
+	release := make(chan struct{})
+	e := startEdge(t, testConfig(), func(ctx context.Context, script *session.Script, emit func(session.Frame) error) error {
+		if waiting.Load() {
+			select {
+			case <-release:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return aFrameARune(ctx, script, emit)
+	})
+	c, start := e.greeted("pacing=none")
+	c.say("abcdef", false)
+	for range 6 {
+		c.next()
+	}
+	_ = c.ws.CloseNow()
+	waiting.Store(true)
+	c = e.resume(start, 4)
+	c.control(session.Stop)
+	m := c.expect("utterance_end")
+	must(t, m.LastSequence == 4, "%+v", m)
+	waiting.Store(false)
+	close(release)
+	c.say("xyz", true)
+	c.hear(5, 3, session.Completed)
 }

@@ -32,6 +32,9 @@ func (s *Session) nextUnspoken() *utterance {
 	}
 	u := s.unspoken[0]
 	s.unspoken = s.unspoken[1:]
+	if s.noSkip {
+		s.skip, s.noSkip = 0, false
+	}
 	u.first = s.position + 1
 	s.changed()
 	return u

@@ -144,6 +144,7 @@ func (h *Hub) Open(conn Conn, o Opening) *Session {
 	defer s.mu.Unlock()
 	h.mu.Lock()
 	h.sessions[s.id] = s
+	h.keeper.opened(s.id)
 	s.draining = h.draining
 	h.mu.Unlock()
 	h.recorder.SessionOpened()
@@ -171,7 +172,7 @@ func (s *Session) greet(r *Resumption) {
 	}
 	s.hub.recorder.SessionResumed()
 	ends := s.restore(r)
-	start.Resumed, start.After, start.Paused = true, r.after, s.state.held()
+	start.resumedMessage = &resumedMessage{Resumed: true, After: r.after, Paused: s.state.held(), Accepted: s.accepted, Utterances: []utteranceState{}}
 	for _, u := range s.utterances {
 		start.Utterances = append(start.Utterances, utteranceState{u.number, u.script.Runes(), u.script.Final()})
 	}

@@ -47,8 +47,8 @@ type Journal interface {
 	Save(ctx context.Context, records []Record) (superseded []string, err error)
 	// Load returns a session's record, or ErrNoRecord.
 	Load(ctx context.Context, id string) (Record, error)
-	// Take raises the epoch of a loaded record by one, in it and in the journal.
-	// It fails with ErrNoRecord when another edge was faster.
+	// Take raises the record's epoch by one and stores it. It fails with
+	// ErrNoRecord when an edge with a newer epoch was faster.
 	Take(ctx context.Context, r *Record) error
 	// Forget removes sessions that are over for good.
 	Forget(ctx context.Context, ids []string) error

@@ -67,16 +67,22 @@ func (k *keeper) forget(id string) {
 	k.nudge()
 }
 
-// claim returns and drops the record of a session lost here.
-func (k *keeper) claim(id, token string) (Record, bool) {
+// lostHere returns the record of a session that was lost at this edge.
+func (k *keeper) lostHere(id, token string) (Record, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	l, ok := k.lost[id]
 	if !ok || time.Now().After(l.until) || !l.record.owns(token) {
 		return Record{}, false
 	}
-	delete(k.lost, id)
 	return l.record, true
+}
+
+// opened drops the record of a session that lives again.
+func (k *keeper) opened(id string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.lost, id)
 }
 
 func (k *keeper) nudge() {

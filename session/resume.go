@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -27,59 +28,66 @@ func (h *Hub) Resume(ctx context.Context, id, token string, after uint64) (*Resu
 	if h.Draining() {
 		return nil, errDraining
 	}
-	record, err := h.locate(ctx, id, token)
+	record, fresh, err := h.locate(ctx, id, token)
+	if err == nil && !record.reaches(after, fresh) {
+		err = fmt.Errorf("%w: its frame %d is not known (written: %d, known from: %d)", ErrNoRecord, after, record.Sequence, record.firstKnown())
+	}
+	if err == nil {
+		err = h.own(ctx, &record, fresh)
+	}
 	if err != nil {
-		if !errors.Is(err, ErrNoRecord) {
-			h.log.Warn("a session cannot be resumed", "session_id", id, "cause", err.Error(),
-				"resolution", "see that Redis is reachable at REDIS_URL")
-		}
+		h.log.Info("a session was not resumed", "session_id", id, "cause", err.Error(),
+			"resolution", "none, if the client came too late or guessed; else see that Redis is reachable at REDIS_URL")
 		h.recorder.Problem(string(SessionNotFound))
 		return nil, errNotFound
 	}
-	if !record.reaches(after) {
-		h.recorder.Problem(string(SessionNotFound))
-		return nil, errNotFound
-	}
+	h.keeper.leave(record) // until it is opened, which the client may not live to see
 	return &Resumption{record, token, after}, nil
 }
 
-// locate finds the newest record of the session and makes it this hub's own.
-func (h *Hub) locate(ctx context.Context, id, token string) (Record, error) {
+// locate finds the newest record of the session. It is fresh when the session
+// was last at this edge, and not what another has come to write of it.
+func (h *Hub) locate(ctx context.Context, id, token string) (r Record, fresh bool, err error) {
 	h.mu.Lock()
 	live := h.sessions[id]
 	h.mu.Unlock()
 	if live != nil {
 		if !live.owned(token) {
-			return Record{}, ErrNoRecord
+			return r, false, ErrNoRecord
 		}
 		if live.supersede(true) {
 			h.vacate() // the client must not be refused for want of its own place
 		}
 	}
-	local, here := h.keeper.claim(id, token)
+	local, here := h.keeper.lostHere(id, token)
 	if h.keeper.journal == nil {
 		if !here {
-			return Record{}, ErrNoRecord
+			return r, false, ErrNoRecord
 		}
-		local.Epoch++
-		return local, nil
+		return local, true, nil
 	}
-	record, err := h.keeper.journal.Load(ctx, id)
-	if here && (err != nil || record.Epoch <= local.Epoch) {
-		record, err = local, nil // at least as new, and there even when the journal is not
+	r, err = h.keeper.journal.Load(ctx, id)
+	if here && (err != nil || r.Epoch <= local.Epoch) {
+		return local, true, nil // at least as new, and there even when the journal is not
 	}
-	switch {
-	case err != nil:
-		return Record{}, err
-	case !record.owns(token):
-		return Record{}, ErrNoRecord
+	if err == nil && !r.owns(token) {
+		err = ErrNoRecord
 	}
-	err = h.keeper.journal.Take(ctx, &record)
-	if err != nil && here && !errors.Is(err, ErrNoRecord) {
-		record.Epoch++ // the journal is away, but the session was this edge's
-		err = nil
+	return r, false, err
+}
+
+// own makes the record this edge's, so that no other writes it any more.
+func (h *Hub) own(ctx context.Context, r *Record, fresh bool) error {
+	if h.keeper.journal == nil {
+		r.Epoch++
+		return nil
 	}
-	return record, err
+	err := h.keeper.journal.Take(ctx, r)
+	if err != nil && fresh && !errors.Is(err, ErrNoRecord) {
+		r.Epoch++ // the journal is away, but the session was this edge's
+		return nil
+	}
+	return err
 }
 
 // owned reports whether the token is the session's.
@@ -103,21 +111,20 @@ func (s *Session) supersede(leave bool) bool {
 }
 
 // reaches reports whether the session can go on behind the frame after: that
-// must not lie before the first utterance that is still known, nor behind a last
-// one that is over.
-func (r *Record) reaches(after uint64) bool {
-	if len(r.Utterances) == 0 {
-		return after == r.Sequence
+// must not lie before the first utterance that is still known, nor behind all
+// that was ever written, which only a fresh record knows.
+func (r *Record) reaches(after uint64, fresh bool) bool {
+	if fresh && after > r.Sequence {
+		return false
 	}
-	last := r.Utterances[len(r.Utterances)-1]
-	return after+1 >= r.firstKnown() && (last.Reason == "" || after <= last.Last)
+	return after+1 >= r.firstKnown()
 }
 
 // firstKnown is the sequence of the first frame of the first utterance known.
 // One of which no frame had been written comes behind all that were.
 func (r *Record) firstKnown() uint64 {
-	if first := r.Utterances[0].First; first != 0 {
-		return first
+	if len(r.Utterances) > 0 && r.Utterances[0].First != 0 {
+		return r.Utterances[0].First
 	}
 	return r.Sequence + 1
 }

@@ -39,6 +39,7 @@ type Session struct {
 	sequence   uint64       // of the last frame written
 	position   uint64       // sequence that the last frame spoken has or will have
 	skip       uint64       // frames yet to be spoken that the client has; the speaking goroutine's
+	noSkip     bool         // they will not be spoken any more
 	draining   bool
 
 	epoch   int64               // rises with every resume
@@ -147,9 +148,11 @@ func (s *Session) control(c Command) {
 // silence ends every utterance with nothing more of it written. The lock is held.
 func (s *Session) silence() {
 	s.story.dropped += uint64(s.queue.clear())
-	s.position = s.sequence
+	s.position, s.noSkip = s.sequence, true
 	for _, u := range s.utterances {
-		u.last = s.sequence
+		if u.last = s.sequence; u.first == 0 { // no worker was given it
+			u.first = s.sequence + 1
+		}
 		s.utteranceOver(u, Stopped)
 	}
 	s.utterances, s.unspoken, s.open = nil, nil, nil

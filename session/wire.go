@@ -45,13 +45,19 @@ type startMessage struct {
 	Protocol    string `json:"protocol"`
 	Pacing      Pacing `json:"pacing"`
 
-	Resumed    bool             `json:"resumed,omitempty"`
-	After      uint64           `json:"after,omitempty"`
-	Paused     bool             `json:"paused,omitempty"`
-	Utterances []utteranceState `json:"utterances,omitempty"`
+	*resumedMessage
 }
 
-// utteranceState tells a client that resumes what the edge has of its text.
+// resumedMessage tells a client that resumes what the edge knows: text that it
+// sent just before its connection or its edge was lost may be missing.
+type resumedMessage struct {
+	Resumed    bool             `json:"resumed"`
+	After      uint64           `json:"after"`
+	Paused     bool             `json:"paused"`
+	Accepted   uint64           `json:"utterances_accepted"`
+	Utterances []utteranceState `json:"utterances"` // not over
+}
+
 type utteranceState struct {
 	Utterance  uint64 `json:"utterance"`
 	Characters int    `json:"characters"`
