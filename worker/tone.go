@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"strconv"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -49,14 +50,33 @@ func (v *toneVoice) Speak(ctx context.Context, text string, out io.Writer) error
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		v.buf = AppendTone(v.buf[:0], v.hz, v.frame)
-		v.frame++
-		if _, err := out.Write(v.buf); err != nil {
+		if _, err := out.Write(v.next()); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+func (v *toneVoice) next() []byte {
+	i := v.frame
+	v.frame++
+	if v.hz == toneHz && i < readyFrames {
+		return ready()[i*frameBytes : (i+1)*frameBytes]
+	}
+	v.buf = AppendTone(v.buf[:0], v.hz, i)
+	return v.buf
+}
+
+// ready is the start of the 440 Hz tone, made once, so that a worker under
+// load costs little besides what is measured with it.
+var ready = sync.OnceValue(func() (pcm []byte) {
+	for i := range readyFrames {
+		pcm = AppendTone(pcm, toneHz, i)
+	}
+	return pcm
+})
+
+const readyFrames = 500
 
 // AppendTone appends the i-th frame, counted from 0, of the tone engine's sound
 // at the frequency.
