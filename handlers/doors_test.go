@@ -54,7 +54,7 @@ func TestTLSOnThePlainPortIsLogged(t *testing.T) {
 // startHealth serves the health of the checks.
 func startHealth(t *testing.T, checks []handlers.Check, ready handlers.Readiness) (addr string) {
 	t.Helper()
-	h := handlers.NewHealth(checks, ready, slog.New(slog.NewJSONHandler(io.Discard, nil)))
+	h := handlers.NewHealth(checks, ready, slog.New(slog.DiscardHandler))
 	app := h.App(nil, 8080)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err == nil, "%v", err)

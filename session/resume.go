@@ -67,13 +67,13 @@ func (h *Hub) locate(ctx context.Context, id, token string) (r Record, fresh boo
 		return local, true, nil
 	}
 	r, err = h.keeper.journal.Load(ctx, id)
-	if here && (err != nil || r.Epoch <= local.Epoch) {
-		return local, true, nil // at least as new, and there even when the journal is not
-	}
-	if err == nil && !r.owns(token) {
+	switch {
+	case here && (err != nil || r.Epoch <= local.Epoch):
+		r, fresh, err = local, true, nil // at least as new, and there even when the journal is not
+	case err == nil && !r.owns(token):
 		err = ErrNoRecord
 	}
-	return r, false, err
+	return r, fresh, err
 }
 
 // own makes the record this edge's, so that no other writes it any more.

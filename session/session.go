@@ -63,6 +63,9 @@ func (s *Session) Receive(data []byte) {
 	message, problem := ParseMessage(data)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.state == Ended {
+		return
+	}
 	s.story.heard = time.Now()
 	s.story.messages++
 	if limit := s.hub.cfg.MaxMessages; limit > 0 && s.story.messages > limit {
@@ -149,13 +152,14 @@ func (s *Session) control(c Command) {
 func (s *Session) silence() {
 	s.story.dropped += uint64(s.queue.clear())
 	s.position, s.noSkip = s.sequence, true
-	for _, u := range s.utterances {
+	stopped := s.utterances
+	s.utterances, s.unspoken, s.open = nil, nil, nil
+	for _, u := range stopped {
 		if u.last = s.sequence; u.first == 0 { // no worker was given it
 			u.first = s.sequence + 1
 		}
 		s.utteranceOver(u, Stopped)
 	}
-	s.utterances, s.unspoken, s.open = nil, nil, nil
 	s.room.Broadcast()
 }
 
