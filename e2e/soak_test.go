@@ -39,16 +39,7 @@ func (p *process) usage(t *testing.T) (u usage) {
 		t.Fatal(err)
 	}
 	u.files = len(files)
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		t.Skip("there is no /proc here: ", err)
-	}
-	for line := range strings.Lines(string(status)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			kb, _ := strconv.Atoi(strings.Fields(rest)[0])
-			u.rssMB = kb / 1024
-		}
-	}
+	u.rssMB = p.rssKB(t) / 1024
 	response, err := http.Get(fmt.Sprintf("http://127.0.0.1:%v/metrics", p.await(1, "listening")["health_port"]))
 	if err != nil {
 		t.Fatal(err)
@@ -62,6 +53,21 @@ func (p *process) usage(t *testing.T) (u usage) {
 	}
 	http.DefaultClient.CloseIdleConnections()
 	return u
+}
+
+// rssKB is the memory that the process has in use.
+func (p *process) rssKB(t testing.TB) (kb int) {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		t.Skip("there is no /proc here: ", err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kb, _ = strconv.Atoi(strings.Fields(rest)[0])
+		}
+	}
+	return kb
 }
 
 // Two hundred clients talk, interrupt, go away without a word and come back,
