@@ -114,9 +114,9 @@ func BenchmarkFirstAudio(b *testing.B) {
 func BenchmarkIdleMemory(b *testing.B) {
 	const connections = 1000
 	s := startFastSystem(b)
-	edge, url := s.edge("MAX_CONNECTIONS=2000")
-	connect(b, url)
 	for b.Loop() {
+		edge, url := s.edge("MAX_CONNECTIONS=2000")
+		connect(b, url)
 		before := edge.rssKB(b)
 		var held []*client
 		for range connections {
