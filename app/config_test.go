@@ -16,10 +16,10 @@ var badValues = map[string][]string{
 	"WORKER_HOST":      {"nowhere", "::1]"},
 	"LOG_LEVEL":        {"loud", "INFO", "warning"},
 	"REDIS_URL":        {"localhost", "http://localhost", "redis://localhost/zero", "OFF"},
-	"WORKER_ADDR":      {"nowhere", "grpc://", ":50051", "a:1,,b:2", "http://a:1", "a:1/x"},
+	"WORKER_ADDR":      {"nowhere", "grpc://", ":50051", "a:1,,b:2", "http://a:1", "a:1/x", "a:99999"},
 	"ROUTING_STRATEGY": {"fastest", "Random"},
 	"WORKER_ENGINE":    {"piper", "Tone"},
-	"WORKER_ADVERTISE": {"nowhere", "grpc://a"},
+	"WORKER_ADVERTISE": {"nowhere", "grpc://a", "a:99999"},
 	"WORKER_NAME":      {},
 }
 
@@ -68,6 +68,18 @@ func TestEveryBadValueIsNamed(t *testing.T) {
 					t.Errorf("%s=%q: %s", v.name, value, p)
 				}
 			}
+		}
+	}
+}
+
+// What is not read is zero, and must not be found fault with once more for that.
+func TestValueThatCannotBeReadIsOneProblem(t *testing.T) {
+	for _, v := range new(Config).variables() {
+		if _, text := badValues[v.name]; text {
+			continue
+		}
+		if _, problems := LoadConfig(map[string]string{v.name: "x"}); len(problems) != 1 {
+			t.Errorf("%s=x is told of %d times: %v", v.name, len(problems), problems)
 		}
 	}
 }

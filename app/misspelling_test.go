@@ -9,6 +9,7 @@ func TestMisspellings(t *testing.T) {
 	tests := []struct{ name, meant string }{
 		{"MAX_CONECTIONS", "MAX_CONNECTIONS"},
 		{"MAX_CONNECTION", "MAX_CONNECTIONS"},
+		{"MAX_CONECTION", "MAX_CONNECTIONS"},
 		{"MAX-CONNECTIONS", "MAX_CONNECTIONS"},
 		{"REDISURL", "REDIS_URL"},
 		{"redis_url", "REDIS_URL"},

@@ -76,12 +76,18 @@ func (w *wav) Write(p []byte) (int, error) {
 }
 
 func (w *wav) Close() error {
-	if f, ok := w.w.(*os.File); ok {
+	if f, ok := w.w.(*os.File); ok && isRegular(f) {
 		if _, err := f.WriteAt(header(w.bytes), 0); err != nil {
 			return errors.Join(err, f.Close())
 		}
 	}
 	return w.w.Close()
+}
+
+// isRegular reports whether one can go back in the file: in a pipe one cannot.
+func isRegular(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode().IsRegular()
 }
 
 // player is a program that plays what it is given.

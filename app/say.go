@@ -135,23 +135,22 @@ func (o *sayOptions) speak(ctx context.Context, stdin io.Reader, out io.Writer, 
 	}()
 	err = o.receive(reading, ws, out, p)
 	stop()
-	if o.text == "-" && err == nil || ctx.Err() != nil {
-		// The sender may wait for standard input, which nothing interrupts.
+	if o.text == "-" { // the sender may wait for standard input, which nothing interrupts
 		select {
 		case sendErr := <-sent:
 			err = firstError(sendErr, err)
 		default:
 		}
 	} else if sendErr := <-sent; sendErr != nil && !errors.Is(sendErr, context.Canceled) {
-		err = sendErr
+		err = firstError(err, sendErr)
 	}
 	if ctx.Err() != nil {
 		return &fault{exitFailed, "interrupted", "Say it again"}
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		_ = ws.Close(websocket.StatusNormalClosure, "") // all was heard; the edge may have closed first
 	}
-	return ws.Close(websocket.StatusNormalClosure, "")
+	return err
 }
 
 // dialFault says why there is no connection, in the edge's words where it gave any.
@@ -226,6 +225,7 @@ func (o *sayOptions) send(ctx context.Context, ws *websocket.Conn, stdin io.Read
 
 // inParts sends a text of any length in messages that are short enough.
 func inParts(text string, write func(string, bool) error) error {
+	text = strings.ToValidUTF8(text, "\uFFFD") // what JSON would make of it, so that parts are cut between characters
 	for utf8.RuneCountInString(text) > session.MaxTextRunes {
 		part := string([]rune(text)[:session.MaxTextRunes])
 		text = text[len(part):]

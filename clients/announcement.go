@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -71,7 +72,8 @@ func ParseAnnouncement(data []byte, name string) (Announcement, error) {
 func ParseAddr(s string) (string, error) {
 	addr := strings.TrimPrefix(strings.TrimSpace(s), "grpc://")
 	host, port, err := net.SplitHostPort(addr)
-	if err != nil || host == "" || port == "" || strings.ContainsAny(addr, "/ ") {
+	number, portErr := strconv.ParseUint(port, 10, 16)
+	if err != nil || portErr != nil || number == 0 || host == "" || strings.ContainsAny(addr, "/ ") {
 		return "", fmt.Errorf("%.100q is not grpc://host:port or host:port", s)
 	}
 	return addr, nil

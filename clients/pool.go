@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,8 +25,8 @@ type PoolConfig struct {
 // Source tells which workers there are. When it fails, the last known stay.
 type Source interface {
 	Workers(ctx context.Context) ([]Announcement, error)
-	// Changes yields a value when a look before the next interval is worth it.
-	Changes() <-chan struct{}
+	// Changes yields the name of a worker that says that it came or went.
+	Changes() <-chan string
 }
 
 // Static is a Source of fixed addresses.
@@ -34,7 +36,7 @@ type Static []Announcement
 func (s Static) Workers(context.Context) ([]Announcement, error) { return s, nil }
 
 // Changes returns nil: nothing changes.
-func (s Static) Changes() <-chan struct{} { return nil }
+func (s Static) Changes() <-chan string { return nil }
 
 // Pool knows the workers and opens speakers to them.
 type Pool struct {
@@ -46,15 +48,14 @@ type Pool struct {
 
 	workers atomic.Pointer[[]*Worker]
 
-	mu        sync.Mutex // guards what follows, and who may replace workers
-	byName    map[string]*Worker
-	lastFull  time.Time // when the source last named any worker
+	mu        sync.Mutex         // guards what follows, and who may replace workers
+	known     map[string]*Worker // by name and address
 	sourceErr error
 }
 
 // NewPool returns a pool, which Run fills and Close empties.
 func NewPool(cfg PoolConfig, source Source, log *slog.Logger) *Pool {
-	p := &Pool{cfg: cfg, source: source, log: log, router: router{strategy: cfg.Strategy}, byName: map[string]*Worker{}}
+	p := &Pool{cfg: cfg, source: source, log: log, router: router{strategy: cfg.Strategy}, known: map[string]*Worker{}}
 	p.workers.Store(new([]*Worker))
 	return p
 }
@@ -63,19 +64,22 @@ func NewPool(cfg PoolConfig, source Source, log *slog.Logger) *Pool {
 func (p *Pool) Run(ctx context.Context) {
 	ticker := time.NewTicker(p.cfg.RefreshInterval)
 	defer ticker.Stop()
+	named := ""
 	for {
-		p.refresh(ctx)
+		p.refresh(ctx, named)
+		named = ""
 		select {
 		case <-ticker.C:
-		case <-p.source.Changes():
+		case named = <-p.source.Changes():
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// refresh asks the source and takes over its answer.
-func (p *Pool) refresh(ctx context.Context) {
+// refresh asks the source and takes over its answer. A worker that is named has
+// said itself that it came or went.
+func (p *Pool) refresh(ctx context.Context, named string) {
 	ctx, cancel := context.WithTimeout(ctx, max(p.cfg.RefreshInterval, time.Second))
 	defer cancel()
 	announced, err := p.source.Workers(ctx)
@@ -86,7 +90,7 @@ func (p *Pool) refresh(ctx context.Context) {
 	defer p.mu.Unlock()
 	if (err == nil) != (p.sourceErr == nil) {
 		if err != nil {
-			p.log.Warn("workers cannot be looked up; the last known are used", "known", len(p.byName),
+			p.log.Warn("workers cannot be looked up; the last known are used", "known", len(p.known),
 				"cause", err.Error(), "resolution", "see that Redis is reachable at REDIS_URL")
 		} else {
 			p.log.Info("workers can be looked up again")
@@ -96,52 +100,62 @@ func (p *Pool) refresh(ctx context.Context) {
 	if err != nil {
 		return
 	}
+	p.replace(announced, named)
+}
+
+// replace makes the announced workers the pool's. One that is no longer
+// announced but healthy stays for as long as its announcement would have: a
+// Redis that lost its data is likelier than a worker that left without a word.
+func (p *Pool) replace(announced []Announcement, named string) {
 	now := time.Now()
-	if len(announced) > 0 {
-		p.lastFull = now
-	} else if now.Sub(p.lastFull) < AnnounceTTL && p.anyHealthy() {
-		return // a Redis that lost its data is likelier than that all healthy workers left at once
-	}
-	p.replace(announced)
-}
-
-func (p *Pool) anyHealthy() bool {
-	for _, w := range p.byName {
-		if w.state.Load().err == nil {
-			return true
-		}
-	}
-	return false
-}
-
-// replace makes the announced workers the pool's.
-func (p *Pool) replace(announced []Announcement) {
 	next := make(map[string]*Worker, len(announced))
-	var list []*Worker
 	for _, a := range announced {
-		w := p.byName[a.Name]
-		if w != nil && w.Addr == a.Addr {
-			w.announce(a)
-		} else {
-			var err error
-			if w, err = newWorker(a, p.log); err != nil {
-				p.log.Error("worker cannot be used", "worker", a.Name, "addr", a.Addr, "cause", err.Error(),
-					"resolution", "correct the address it announces")
+		id := a.Name + " " + a.Addr
+		if next[id] != nil {
+			continue // announced twice
+		}
+		w := p.known[id]
+		if w == nil {
+			if w = p.add(a); w == nil {
 				continue
 			}
-			p.log.Info("worker appeared", "worker", a.Name, "addr", a.Addr)
 		}
-		next[a.Name] = w
-		list = append(list, w)
+		w.announce(a)
+		w.announcedAt = now
+		next[id] = w
 	}
-	for name, w := range p.byName {
-		if next[name] != w {
+	for id, w := range p.known {
+		switch {
+		case next[id] != nil:
+		case w.Name != named && now.Sub(w.announcedAt) < AnnounceTTL && w.state.Load().err == nil && !moved(announced, w):
+			next[id] = w
+		default:
 			p.log.Info("worker went", "worker", w.Name, "addr", w.Addr)
 			w.retire()
 		}
 	}
-	p.byName = next
+	p.known = next
+	list := make([]*Worker, 0, len(next))
+	for _, id := range slices.Sorted(maps.Keys(next)) {
+		list = append(list, next[id])
+	}
 	p.workers.Store(&list)
+}
+
+func (p *Pool) add(a Announcement) *Worker {
+	w, err := newWorker(a, p.log)
+	if err != nil {
+		p.log.Error("worker cannot be used", "worker", a.Name, "addr", a.Addr, "cause", err.Error(),
+			"resolution", "correct the address it announces")
+		return nil
+	}
+	p.log.Info("worker appeared", "worker", a.Name, "addr", a.Addr)
+	return w
+}
+
+// moved reports whether the worker is announced at another address.
+func moved(announced []Announcement, w *Worker) bool {
+	return slices.ContainsFunc(announced, func(a Announcement) bool { return a.Name == w.Name })
 }
 
 // Close waits for calls under way and closes all connections. No speaker may
@@ -150,10 +164,10 @@ func (p *Pool) Close() {
 	p.calls.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, w := range p.byName {
+	for _, w := range p.known {
 		w.close()
 	}
-	p.byName = nil
+	p.known = nil
 	p.workers.Store(new([]*Worker))
 }
 

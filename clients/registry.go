@@ -19,17 +19,17 @@ const (
 type Registry struct {
 	redis   *redis.Client
 	log     *slog.Logger
-	changes chan struct{}
+	changes chan string
 	bad     map[string]string // keys that could not be read, and why: said once
 }
 
 // NewRegistry returns a registry; Run listens for changes.
 func NewRegistry(client *redis.Client, log *slog.Logger) *Registry {
-	return &Registry{redis: client, log: log, changes: make(chan struct{}, 1), bad: map[string]string{}}
+	return &Registry{redis: client, log: log, changes: make(chan string, 64), bad: map[string]string{}}
 }
 
-// Changes yields a value when a worker says that it came or went.
-func (r *Registry) Changes() <-chan struct{} { return r.changes }
+// Changes yields the name of a worker that says that it came or went.
+func (r *Registry) Changes() <-chan string { return r.changes }
 
 // Run listens for workers that come and go until ctx is done.
 func (r *Registry) Run(ctx context.Context) {
@@ -38,10 +38,13 @@ func (r *Registry) Run(ctx context.Context) {
 	messages := subscription.Channel()
 	for {
 		select {
-		case <-messages:
+		case m := <-messages:
+			if m == nil {
+				return
+			}
 			select {
-			case r.changes <- struct{}{}:
-			default:
+			case r.changes <- m.Payload:
+			default: // the next look finds it too
 			}
 		case <-ctx.Done():
 			return

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/voxedge/voxedge/proto"
 )
 
 // Strategy is how one of several fitting workers is chosen.
@@ -31,6 +33,7 @@ type want struct {
 	prefer   string // it had better have this one resident
 	language string
 	avoid    map[*Worker]bool
+	refused  map[*Worker]bool // those that do not want it
 }
 
 // noWorker says why no worker fits.
@@ -74,6 +77,8 @@ func fitting(workers []*Worker, need want, now time.Time) ([]*Worker, error) {
 		switch reason := w.unfit(need); {
 		case reason != "":
 			reasons[reason]++
+		case need.refused[w]:
+			reasons["unwilling"]++
 		case w.breaker.rest(now) > 0:
 			reasons["resting after a failure"]++
 			none.wait(w.breaker.rest(now))
@@ -153,15 +158,13 @@ func primarySubtag(tag string) string {
 // knows takes a worker at its word where it lists its models, and otherwise
 // lets it answer to StartSession.
 func (s *workerState) knows(model string) bool {
-	if model == "" || s.models == nil || slices.Contains(s.resident, model) {
-		return true
-	}
-	for _, m := range s.models {
-		if m.GetModelId() == model {
-			return true
-		}
-	}
-	return false
+	return model == "" || s.models == nil || s.has(model)
+}
+
+// has reports whether the worker says that it has the model.
+func (s *workerState) has(model string) bool {
+	return slices.Contains(s.resident, model) ||
+		slices.ContainsFunc(s.models, func(m *proto.ModelInfo) bool { return m.GetModelId() == model })
 }
 
 func (w *Worker) hasResident(model string) bool {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -18,6 +19,7 @@ const (
 	// maxAttempts is how many tries one utterance is given. A text that fails
 	// that often is likelier at fault than the workers.
 	maxAttempts = 4
+	maxRefusals = 16 // of a session, by workers that are full or want it not
 	// maxRest is how long one utterance waits for workers that rest after a
 	// failure, when there is no other.
 	maxRest     = 2 * time.Second
@@ -32,11 +34,12 @@ type speaker struct {
 	params session.Params
 
 	mu       sync.Mutex
-	bound    *Worker // where the session is started
-	model    string  // asked for by the client, then settled by the first worker
-	wire     string  // the session's name where it is bound
-	starts   int     // how often it was started anywhere
-	last     string  // the name of the last worker
+	bound    *Worker     // where the session is started
+	model    string      // asked for by the client, then settled by the first worker
+	wire     string      // the session's name where it is bound
+	starts   int         // how often it was started anywhere
+	last     string      // the name of the last worker
+	paused   atomic.Bool // the worker was told so
 	commands []proto.ControlCommand
 	told     chan struct{} // while a goroutine tells the worker of commands; closed when it has
 }
@@ -47,9 +50,9 @@ var _ session.Speaker = (*speaker)(nil)
 // given to it from the start and the frames that are done are left out.
 func (s *speaker) Speak(ctx context.Context, script *session.Script, skip *uint64, emit func(session.Frame) error) error {
 	out := &framer{skip: skip, emit: emit}
-	attempts := attempts{avoid: map[*Worker]bool{}}
+	attempts := attempts{avoid: map[*Worker]bool{}, refused: map[*Worker]bool{}}
 	for {
-		w, err := s.start(ctx, attempts.avoid)
+		w, err := s.start(ctx, &attempts)
 		if err == nil {
 			err = s.speakAt(ctx, w, script, out)
 		}
@@ -71,7 +74,9 @@ func (s *speaker) Speak(ctx context.Context, script *session.Script, skip *uint6
 // attempts is what came of the tries at one utterance.
 type attempts struct {
 	failures []error
+	answered bool // a worker answered with a failure; it was not just gone
 	avoid    map[*Worker]bool
+	refused  map[*Worker]bool
 	waited   time.Duration
 }
 
@@ -79,12 +84,7 @@ type attempts struct {
 // error to end with. It waits for a worker that only rests.
 func (a *attempts) again(ctx context.Context, err error) error {
 	if fault, ok := errors.AsType[*workerFault](err); ok {
-		a.failures = append(a.failures, fault)
-		a.avoid[fault.worker] = true
-		if fault.text || len(a.failures) == maxAttempts {
-			return synthesisFailed(errors.Join(a.failures...))
-		}
-		return nil
+		return a.afterFault(fault)
 	}
 	none, ok := errors.AsType[*noWorker](err)
 	if !ok {
@@ -102,8 +102,32 @@ func (a *attempts) again(ctx context.Context, err error) error {
 	}
 }
 
+func (a *attempts) afterFault(fault *workerFault) error {
+	a.failures = append(a.failures, fault)
+	switch fault.kind {
+	case faultText:
+		return synthesisFailed(fault)
+	case faultRefusal:
+		a.refused[fault.worker] = true
+	case faultAnswer:
+		a.answered = true
+		a.avoid[fault.worker] = true
+	case faultGone:
+		a.avoid[fault.worker] = true
+	}
+	switch {
+	case len(a.failures)-len(a.refused) >= maxAttempts && a.answered:
+		return synthesisFailed(errors.Join(a.failures...))
+	case len(a.failures)-len(a.refused) >= maxAttempts, len(a.refused) >= maxRefusals:
+		return workerUnavailable(errTooManyTries, a.failures)
+	}
+	return nil
+}
+
+var errTooManyTries = errors.New("it was tried often enough")
+
 // start returns the worker that the session is started at, or starts it at one.
-func (s *speaker) start(ctx context.Context, avoid map[*Worker]bool) (*Worker, error) {
+func (s *speaker) start(ctx context.Context, tried *attempts) (*Worker, error) {
 	if err := s.awaitTold(ctx); err != nil {
 		return nil, err
 	}
@@ -115,21 +139,32 @@ func (s *speaker) start(ctx context.Context, avoid map[*Worker]bool) (*Worker, e
 	}
 	s.leave()
 	w, err := s.pool.router.pick(*s.pool.workers.Load(),
-		want{model: s.params.Model, prefer: settled, language: s.params.Language, avoid: avoid})
+		want{model: s.params.Model, prefer: settled, language: s.params.Language, avoid: tried.avoid, refused: tried.refused})
 	if err != nil {
 		return nil, err
 	}
-	// A worker that chooses a model itself may choose another than the last one
-	// did, so the edge chooses where the client does not.
-	model := settled
-	if resident := w.state.Load().resident; s.params.Model == "" && len(resident) > 0 && !w.hasResident(settled) {
-		model = resident[0]
-	}
+	model := s.modelAt(w, settled)
 	if err := s.startAt(ctx, w, model); err != nil {
 		return nil, err
 	}
 	s.bind(w, model)
 	return w, nil
+}
+
+// modelAt returns the model to ask w for. A worker that chooses one itself may
+// choose another than the last did, so the edge chooses where the client does
+// not: what was settled on, or what is resident, or as a last resort nothing.
+func (s *speaker) modelAt(w *Worker, settled string) string {
+	state := w.state.Load()
+	switch {
+	case s.params.Model != "":
+		return s.params.Model
+	case settled != "" && state.has(settled):
+		return settled
+	case len(state.resident) > 0:
+		return state.resident[0]
+	}
+	return ""
 }
 
 func (s *speaker) bind(w *Worker, model string) {
@@ -159,7 +194,7 @@ func (s *speaker) startAt(ctx context.Context, w *Worker, model string) error {
 	}
 	wire := s.wire
 	s.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, s.pool.cfg.StartTimeout)
+	starting, cancel := context.WithTimeout(ctx, s.pool.cfg.StartTimeout)
 	defer cancel()
 	options := map[string]string{}
 	for name, value := range s.params.Options {
@@ -168,16 +203,19 @@ func (s *speaker) startAt(ctx context.Context, w *Worker, model string) error {
 	if s.params.Language != "" {
 		options["language"] = s.params.Language
 	}
-	reply, err := w.tts.StartSession(ctx, &proto.StartSessionRequest{SessionId: wire, ModelId: model, Options: options})
+	reply, err := w.tts.StartSession(starting, &proto.StartSessionRequest{SessionId: wire, ModelId: model, Options: options})
 	switch {
 	case err != nil:
 		s.endAt(w, wire) // it may have been started all the same
+		if ctx.Err() != nil {
+			return ctx.Err() // the client's doing, not the worker's
+		}
 		w.breaker.failed(time.Now())
-		return &workerFault{worker: w, err: rpcError("StartSession", err)}
+		return &workerFault{worker: w, err: rpcError("StartSession", err), kind: kindOf(err)}
 	case !reply.GetSuccess():
 		w.release()
 		w.breaker.succeeded() // it answers; it does not want this session
-		return &workerFault{worker: w, err: fmt.Errorf("it refused the session: %s", reply.GetMessage())}
+		return &workerFault{worker: w, err: fmt.Errorf("it refused the session: %s", reply.GetMessage()), kind: faultRefusal}
 	}
 	return nil
 }
@@ -195,11 +233,11 @@ func (s *speaker) speakAt(ctx context.Context, w *Worker, script *session.Script
 			err = s.synthesize(ctx, w, script, out)
 		}
 	}
-	var fault *workerFault
+	fault, failed := errors.AsType[*workerFault](err)
 	switch {
 	case err == nil:
 		w.breaker.succeeded()
-	case ctx.Err() == nil && errors.As(err, &fault) && !fault.text:
+	case failed && ctx.Err() == nil && fault.kind != faultText:
 		w.breaker.failed(time.Now())
 		s.leave()
 	}
@@ -239,6 +277,7 @@ func (s *speaker) Control(c session.Command) {
 	if s.bound == nil || !s.bound.state.Load().caps.GetSessionControl() {
 		return
 	}
+	s.paused.Store(c == session.Pause)
 	s.commands = append(s.commands, proto.ControlCommand(proto.ControlCommand_value[string(c)]))
 	if s.told == nil {
 		s.told = make(chan struct{})
@@ -299,7 +338,27 @@ func (s *speaker) Close() { s.leave() }
 type workerFault struct {
 	worker *Worker
 	err    error
-	text   bool // the worker says that the text is at fault, so no other would help
+	kind   faultKind
+}
+
+type faultKind uint8
+
+const (
+	faultAnswer  faultKind = iota // it answered with an error, or not by the contract
+	faultGone                     // it is not there, or no longer
+	faultRefusal                  // it does not want the session
+	faultText                     // it says that the text is at fault, so no other would help
+)
+
+// kindOf tells from a failed call what kind of fault it is.
+func kindOf(err error) faultKind {
+	switch code := status.Code(err); {
+	case code == codes.InvalidArgument, code == codes.OutOfRange:
+		return faultText
+	case code == codes.Unavailable, code == codes.DeadlineExceeded, errors.Is(err, errStalled):
+		return faultGone
+	}
+	return faultAnswer
 }
 
 func (f *workerFault) Error() string { return fmt.Sprintf("worker %s: %v", f.worker.Name, f.err) }

@@ -8,9 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
 	"github.com/voxedge/voxedge/proto"
 	"github.com/voxedge/voxedge/session"
 )
@@ -25,12 +22,12 @@ func (s *speaker) synthesize(ctx context.Context, w *Worker, script *session.Scr
 
 	stream, err := w.tts.Synthesize(ctx)
 	if err != nil {
-		return &workerFault{worker: w, err: err}
+		return &workerFault{worker: w, err: err, kind: kindOf(err)}
 	}
 	s.mu.Lock()
 	wire := s.wire
 	s.mu.Unlock()
-	watch := newWatchdog(w, s.pool.cfg, cancel)
+	watch := newWatchdog(w, s.pool.cfg, &s.paused, cancel)
 	defer watch.close()
 	sending.Go(func() { sendText(ctx, stream, wire, script, watch) })
 
@@ -47,10 +44,11 @@ func (s *speaker) synthesize(ctx context.Context, w *Worker, script *session.Scr
 			if cause := context.Cause(ctx); errors.Is(cause, errStalled) {
 				err = cause
 			}
-			return &workerFault{worker: w, err: err, text: aboutText(err)}
+			return &workerFault{worker: w, err: err, kind: kindOf(err)}
 		}
 		if first {
 			w.firstFrame(time.Since(began))
+			w.breaker.succeeded()
 		}
 		if err := checkFrame(frame, wire); err != nil {
 			return &workerFault{worker: w, err: err}
@@ -87,12 +85,6 @@ func sendText(ctx context.Context, stream proto.TTSService_SynthesizeClient, id 
 	}
 }
 
-// aboutText reports whether the worker says that the text itself is at fault.
-func aboutText(err error) bool {
-	code := status.Code(err)
-	return code == codes.InvalidArgument || code == codes.OutOfRange
-}
-
 // checkFrame holds a frame against the worker contract.
 func checkFrame(f *proto.AudioFrame, id string) error {
 	switch {
@@ -111,10 +103,8 @@ func checkFrame(f *proto.AudioFrame, id string) error {
 func awaitEnd(stream proto.TTSService_SynthesizeClient, watch *watchdog) {
 	watch.final()
 	for {
-		watch.waiting()
 		if _, err := stream.Recv(); err != nil {
 			return
 		}
-		watch.heard()
 	}
 }

@@ -17,6 +17,7 @@ var errStalled = errors.New("it stalled")
 type watchdog struct {
 	worker *Worker
 	cfg    PoolConfig
+	paused *atomic.Bool // the worker was told to hold
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
 
@@ -37,8 +38,8 @@ const (
 	finalLimit     = 500 * time.Millisecond
 )
 
-func newWatchdog(w *Worker, cfg PoolConfig, cancel context.CancelCauseFunc) *watchdog {
-	d := &watchdog{worker: w, cfg: cfg, cancel: cancel}
+func newWatchdog(w *Worker, cfg PoolConfig, paused *atomic.Bool, cancel context.CancelCauseFunc) *watchdog {
+	d := &watchdog{worker: w, cfg: cfg, paused: paused, cancel: cancel}
 	d.timer = time.AfterFunc(watchInterval, d.look)
 	return d
 }
@@ -59,12 +60,18 @@ func (d *watchdog) textSent() {
 	d.phase.CompareAndSwap(phaseText, phaseFirst)
 }
 
-func (d *watchdog) final() { d.phase.Store(phaseFinal) }
+// final begins the wait for the end of the stream, which nothing interrupts.
+func (d *watchdog) final() {
+	d.phase.Store(phaseFinal)
+	d.waiting()
+}
 
 func (d *watchdog) look() {
 	limit := d.limit()
 	since := d.since.Load()
-	if since != 0 && limit > 0 {
+	if since != 0 && d.paused.Load() {
+		d.since.CompareAndSwap(since, time.Now().UnixNano()) // it owes nothing meanwhile
+	} else if since != 0 && limit > 0 {
 		if waited := time.Since(time.Unix(0, since)); waited >= limit {
 			d.cancel(fmt.Errorf("%w: nothing came for %s", errStalled, waited.Round(time.Millisecond)))
 			return

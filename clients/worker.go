@@ -46,7 +46,9 @@ type Worker struct {
 	stop    context.CancelFunc
 	done    sync.WaitGroup // the health check
 	retired atomic.Bool
-	closed  sync.Once
+
+	announcedAt time.Time // last; the pool's
+	closed      sync.Once
 
 	sessions atomic.Int64 // of this edge, opened with StartSession; hold and release count them
 	streams  atomic.Int64 // of this edge, speaking
@@ -86,7 +88,6 @@ func newWorker(a Announcement, log *slog.Logger) (*Worker, error) {
 		log: log.With("worker", a.Name, "addr", a.Addr),
 	}
 	w.state.Store(&workerState{err: errUnchecked})
-	w.announce(a)
 	w.done.Go(func() { w.keepChecking(ctx) })
 	return w, nil
 }

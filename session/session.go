@@ -93,6 +93,10 @@ func (s *Session) Receive(data []byte) {
 // text accepts text for the open utterance or a new one. The lock is held.
 func (s *Session) text(m Text) *Error {
 	u := s.open
+	runes := m.Runes
+	if u != nil {
+		runes += u.script.Runes()
+	}
 	switch {
 	case u == nil && m.Text == "":
 		return errEmptyText
@@ -101,7 +105,7 @@ func (s *Session) text(m Text) *Error {
 	case u == nil && len(s.utterances) >= s.hub.cfg.MaxUtterances:
 		return Errorf(LimitReached, "Wait for an utterance_end, or send STOP, and send it again",
 			"%d utterances are waiting to be spoken", len(s.utterances))
-	case u != nil && u.script.Runes()+m.Runes > s.hub.cfg.MaxUtteranceRunes:
+	case runes > s.hub.cfg.MaxUtteranceRunes:
 		return Errorf(LimitReached, `End it with "is_final":true and go on with another`,
 			"the utterance would pass %d characters", s.hub.cfg.MaxUtteranceRunes)
 	}

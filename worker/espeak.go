@@ -121,10 +121,10 @@ func (v *espeakVoice) Speak(ctx context.Context, text string, out io.Writer) err
 // resampleWAV reads a WAV stream whose length is not known at its start.
 func resampleWAV(in io.Reader, out io.Writer) error {
 	r := bufio.NewReader(in)
-	rate, err := readWAVHeader(r)
-	if errors.Is(err, io.EOF) { // nothing to say
+	if _, err := r.Peek(1); errors.Is(err, io.EOF) { // nothing to say
 		return nil
 	}
+	rate, err := readWAVHeader(r)
 	if err != nil {
 		return err
 	}
@@ -136,8 +136,13 @@ func resampleWAV(in io.Reader, out io.Writer) error {
 }
 
 // readWAVHeader reads up to the samples of a mono 16-bit PCM WAV and returns
-// its sample rate.
+// its sample rate. A header that is cut off is io.ErrUnexpectedEOF.
 func readWAVHeader(r io.Reader) (rate int, err error) {
+	defer func() {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+	}()
 	var riff [12]byte
 	if _, err := io.ReadFull(r, riff[:]); err != nil {
 		return 0, err
@@ -150,7 +155,7 @@ func readWAVHeader(r io.Reader) (rate int, err error) {
 		if _, err := io.ReadFull(r, chunk[:]); err != nil {
 			return 0, err
 		}
-		size := binary.LittleEndian.Uint32(chunk[4:])
+		size := int64(binary.LittleEndian.Uint32(chunk[4:]))
 		switch string(chunk[:4]) {
 		case "data":
 			if rate == 0 {
@@ -172,7 +177,8 @@ func readWAVHeader(r io.Reader) (rate int, err error) {
 				return 0, fmt.Errorf("WAV with %d channels of %d bits at %d Hz", channels, bits, rate)
 			}
 		}
-		if _, err := io.CopyN(io.Discard, r, int64(size)); err != nil {
+		size += size % 2 // chunks are padded
+		if _, err := io.CopyN(io.Discard, r, size); err != nil {
 			return 0, err
 		}
 	}

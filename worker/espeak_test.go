@@ -8,6 +8,7 @@ import (
 	"errors"
 	"math"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"syscall"
@@ -44,15 +45,6 @@ func speakAll(t *testing.T, e *Espeak, options map[string]string, text string) [
 	return out.Bytes()
 }
 
-// loudness is the root mean square of the samples.
-func loudness(samples []float64) float64 {
-	var sum float64
-	for _, x := range samples {
-		sum += x * x
-	}
-	return math.Sqrt(sum / float64(max(1, len(samples))))
-}
-
 func TestEspeakSpeaks(t *testing.T) {
 	e := needEspeak(t)
 	pcm := decode(t, speakAll(t, e, nil, "Hello there, this is a sentence."))
@@ -68,6 +60,27 @@ func TestEspeakSpeaks(t *testing.T) {
 	})
 	if low, high := spectrum(loudest, 4000); low < 4*high {
 		t.Errorf("the energy below 4 kHz is %.1f times that above, want 4", low/high)
+	}
+}
+
+// At a wrong rate speech is still speech, but too long and too low.
+func TestEspeakKeepsItsTime(t *testing.T) {
+	e := needEspeak(t)
+	const text = "one two three four five six seven eight nine ten"
+	cmd := exec.CommandContext(t.Context(), e.path, "--stdin", "--stdout")
+	cmd.Stdin = strings.NewReader(text)
+	wav, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := bytes.NewReader(wav)
+	rate, err := readWAVHeader(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := float64(r.Len()/2) / float64(rate)
+	if got := float64(len(speakAll(t, e, nil, text))/2) / sampleRate; math.Abs(got-want) > 0.005 {
+		t.Errorf("the sentence takes %.3f s, espeak-ng's own %.3f s", got, want)
 	}
 }
 

@@ -84,6 +84,15 @@ func fitSine(samples []float64, hz float64) (amplitude, residual float64) {
 	return math.Hypot(a, b), residual / float64(len(samples))
 }
 
+// loudness is the root mean square of the samples.
+func loudness(samples []float64) float64 {
+	var sum float64
+	for _, x := range samples {
+		sum += x * x
+	}
+	return math.Sqrt(sum / float64(max(1, len(samples))))
+}
+
 func decibels(signal, noise float64) float64 { return 10 * math.Log10(signal/noise) }
 
 func TestResamplerKeepsASine(t *testing.T) {
@@ -110,6 +119,20 @@ func TestResamplerKeepsTheLength(t *testing.T) {
 			if seconds < 0 || seconds > 0.005 {
 				t.Errorf("%d samples at %d Hz come out %.2f ms longer, want 0 to 5", samples, rate, seconds*1000)
 			}
+		}
+	}
+}
+
+// The filter holds the last samples until it is closed: the end of a word.
+func TestResamplerKeepsTheEnd(t *testing.T) {
+	for _, rate := range []int{16000, 22050, 48000} {
+		quiet := make([]float64, rate/10)
+		click := append(quiet[:len(quiet)-1:len(quiet)-1], 20_000)
+		in := loudness(click) * math.Sqrt(float64(len(click))/float64(rate))
+		out := decode(t, resample(t, rate, encode(click), 4096))
+		// The filter takes away the tenth of the click's band that lies highest.
+		if got := loudness(out) * math.Sqrt(float64(len(out))/sampleRate); got < 0.9*in {
+			t.Errorf("%d Hz: a click at the end keeps %.0f%% of its strength, want 90", rate, 100*got/in)
 		}
 	}
 }

@@ -1,10 +1,19 @@
 package worker
 
-import "github.com/rivo/uniseg"
+import (
+	"strings"
+	"unicode"
 
-// maxHeld is how many bytes of text without a sentence end are held back
-// before they are spoken all the same, at a word's end.
-const maxHeld = 400
+	"github.com/rivo/uniseg"
+)
+
+const (
+	// maxHeld is how many bytes of text without a sentence end are held back
+	// before they are spoken all the same, at a word's end.
+	maxHeld = 400
+	// maxWord is how many bytes without even a word's end are.
+	maxWord = 4 * maxHeld
+)
 
 // sentences cuts text that comes in pieces where its sentences end, so that
 // the first can be spoken while the rest is still being written.
@@ -25,7 +34,14 @@ func (s *sentences) add(text string) (complete []string) {
 		s.held = rest
 	}
 	if len(s.held) > maxHeld {
-		if cut := lastWordEnd(s.held); cut > 0 {
+		cut := strings.LastIndexFunc(s.held, unicode.IsSpace) + 1
+		if cut == 0 { // a script without spaces
+			cut = wordEnd(s.held)
+		}
+		if cut == 0 && len(s.held) > maxWord {
+			cut = len(s.held)
+		}
+		if cut > 0 {
 			complete = append(complete, s.held[:cut])
 			s.held = s.held[cut:]
 		}
@@ -40,18 +56,17 @@ func (s *sentences) rest() string {
 	return rest
 }
 
-// lastWordEnd returns the byte offset behind the last word that is surely
-// complete, or 0.
-func lastWordEnd(s string) (cut int) {
+// wordEnd returns the last place in s where surely a word ends, or 0: one with
+// two more behind it, for an apostrophe may yet turn out to be in the middle of
+// a word.
+func wordEnd(s string) int {
+	var ends [3]int // of the last three words, newest first
 	at := 0
 	for state := -1; s != ""; {
 		var word string
 		word, s, state = uniseg.FirstWordInString(s, state)
-		if s == "" {
-			break
-		}
 		at += len(word)
-		cut = at
+		ends = [3]int{at, ends[0], ends[1]}
 	}
-	return cut
+	return ends[2]
 }

@@ -108,14 +108,22 @@ func wordEnds(text string) map[int]bool {
 	return ends
 }
 
-func TestLongWordIsHeldWhole(t *testing.T) {
-	word := strings.Repeat("a", 3*maxHeld)
+// A word that never ends, letter by letter, costs the more the longer it is
+// held: each letter is another look at all of it.
+func TestAnEndlessWordIsNotHeldForEver(t *testing.T) {
+	word := strings.Repeat("a", 10*maxHeld)
 	var s sentences
-	if got := s.add(word); got != nil {
-		t.Errorf("%d pieces of one word came", len(got))
+	var spoken strings.Builder
+	for _, r := range word {
+		for _, piece := range s.add(string(r)) {
+			spoken.WriteString(piece)
+		}
 	}
-	if rest := s.rest(); rest != word {
-		t.Errorf("the rest has %d bytes, want %d", len(rest), len(word))
+	if spoken.Len() == 0 {
+		t.Errorf("all of %d letters are held", len(word))
+	}
+	if spoken.WriteString(s.rest()); spoken.String() != word {
+		t.Errorf("%d letters are spoken, want %d", spoken.Len(), len(word))
 	}
 }
 

@@ -37,21 +37,33 @@ func (s *Server) Synthesize(stream proto.TTSService_SynthesizeServer) error {
 	s.reading.Go(func() { readText(ctx, stream, first, text) }) // may outlive this call by a moment: Recv ends with it
 
 	frames := &frameWriter{ctx: ctx, stream: stream, session: t, id: first.GetSessionId()}
-	for sentence := range text {
-		if err := s.speak(ctx, voice, sentence, frames); err != nil {
-			if errors.Is(context.Cause(ctx), errStopped) {
-				return frames.endMarker()
-			}
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			return status.Errorf(codes.Internal, "the engine failed: %v", err)
-		}
-	}
-	if errors.Is(context.Cause(ctx), errStopped) {
+	err = s.speakAll(ctx, voice, text, frames)
+	switch {
+	case errors.Is(context.Cause(ctx), errStopped):
 		return frames.endMarker()
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		return status.Errorf(codes.Internal, "the engine failed: %v", err)
 	}
 	return frames.finish()
+}
+
+// speakAll speaks the sentences until there are no more, or ctx is done.
+func (s *Server) speakAll(ctx context.Context, voice Voice, text <-chan string, out *frameWriter) error {
+	for {
+		select {
+		case sentence, more := <-text:
+			if !more {
+				return nil
+			}
+			if err := s.speak(ctx, voice, sentence, out); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // readText sends on the sentences of the utterance as they become complete.

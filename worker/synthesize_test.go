@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -99,6 +100,70 @@ func TestSynthesizeSpeaksASentenceBeforeTheTextIsComplete(t *testing.T) {
 	s.say(" are a bold one.")
 	total := second + 3*len("You are a bold one.")
 	checkUtterance(t, s.rest(), "a", toneHz, second, total)
+}
+
+// choppedTone is the tone engine, whose sound comes in writes that are no
+// frames.
+type choppedTone struct {
+	Tone
+	write int
+}
+
+func (e choppedTone) Open(model string, options map[string]string) (Voice, error) {
+	v, err := e.Tone.Open(model, options)
+	return choppedVoice{v, e.write}, err
+}
+
+type choppedVoice struct {
+	Voice
+	write int
+}
+
+func (v choppedVoice) Speak(ctx context.Context, text string, out io.Writer) error {
+	var sound bytes.Buffer
+	if err := v.Voice.Speak(ctx, text, &sound); err != nil {
+		return err
+	}
+	sound.Truncate(sound.Len() - 100) // its last frame is not whole
+	for sound.Len() > 0 {
+		if _, err := out.Write(sound.Next(v.write)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// An engine writes as it likes; a frame may hold the end of one sentence and
+// the beginning of the next.
+func TestSynthesizeMakesWholeFramesOfAnyWrites(t *testing.T) {
+	for _, write := range []int{1, 700, frameBytes, frameBytes + 2, 5 * frameBytes} {
+		l := startWorker(t, choppedTone{write: write}, 0)
+		l.open("a", nil)
+		s := l.speech("a")
+		s.say("One. Two.")
+		frames := s.rest()
+		var got []byte
+		for i, f := range frames[:len(frames)-1] {
+			if len(f.GetAudioData()) != frameBytes || f.GetSequenceNumber() != int64(i+1) {
+				t.Fatalf("in writes of %d: frame %d has %d bytes and the number %d", write, i, len(f.GetAudioData()), f.GetSequenceNumber())
+			}
+			got = append(got, f.GetAudioData()...)
+		}
+		checkEndMarker(t, frames[len(frames)-1], "a", len(frames)-1)
+
+		var one, two []byte
+		for i := range 15 {
+			one = AppendTone(one, toneHz, i)
+		}
+		for i := range 12 {
+			two = AppendTone(two, toneHz, 15+i)
+		}
+		want := append(one[:len(one)-100:len(one)-100], two[:len(two)-100]...)
+		want = append(want, make([]byte, 200)...) // silence fills the last frame
+		if !bytes.Equal(got, want) {
+			t.Errorf("in writes of %d: %d bytes came, which are not the %d of the tone", write, len(got), len(want))
+		}
+	}
 }
 
 func TestSynthesizeNumbersEachUtteranceFromOne(t *testing.T) {

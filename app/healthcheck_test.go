@@ -1,0 +1,62 @@
+package app
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+func TestHealthcheck(t *testing.T) {
+	r := startEdge(t, nil)
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	ask := func(environ map[string]string, args ...string) outcome {
+		return runMain(environ, nil, append([]string{"healthcheck"}, args...)...)
+	}
+	edgeAt := map[string]string{"HEALTH_PORT": strconv.Itoa(portOf(r.edge.private))}
+	workerAt := map[string]string{"WORKER_PORT": strings.TrimPrefix(r.edge.cfg.WorkerAddr, "127.0.0.1:")}
+	nowhere := map[string]string{"HEALTH_PORT": "1", "WORKER_PORT": "1"}
+
+	tests := []struct {
+		name    string
+		environ map[string]string
+		args    []string
+		status  int
+	}{
+		{"an edge that is ready", edgeAt, nil, exitOK},
+		{"a worker that serves", workerAt, []string{"--worker"}, exitOK},
+		{"no edge", nowhere, nil, exitFailed},
+		{"no worker", nowhere, []string{"--worker"}, exitFailed},
+		{"the worker's port for the edge's", map[string]string{"HEALTH_PORT": workerAt["WORKER_PORT"]}, nil, exitFailed},
+		{"a bad environment", map[string]string{"HEALTH_PORT": "x"}, nil, exitUsage},
+		{"an unknown flag", nil, []string{"--edge"}, exitUsage},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := ask(tt.environ, tt.args...)
+			if got.status != tt.status {
+				t.Errorf("the exit status is %d, want %d: %s", got.status, tt.status, got.stderr)
+			}
+			if (got.stderr == "") != (tt.status == exitOK) {
+				t.Errorf("it says %q", got.stderr)
+			}
+		})
+	}
+}
+
+func TestHealthcheckOfAnEdgeThatIsNotReady(t *testing.T) {
+	cfg := settings(t, nil) // its worker is nowhere
+	e, err := newEdge(cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := background(t, "the edge", e.run)
+	defer stop()
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	got := runMain(map[string]string{"HEALTH_PORT": fmt.Sprint(portOf(e.private))}, nil, "healthcheck")
+	if got.status != exitFailed || !strings.Contains(got.stderr, "not ready") {
+		t.Errorf("the exit status is %d: %s", got.status, got.stderr)
+	}
+}
