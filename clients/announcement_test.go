@@ -9,23 +9,24 @@ import (
 )
 
 func TestParseAddr(t *testing.T) {
-	good := map[string]string{
-		"localhost:50051":           "localhost:50051",
-		"grpc://localhost:50051":    "localhost:50051",
-		"grpc://10.0.0.7:1":         "10.0.0.7:1",
-		" grpc://w:50051\n":         "w:50051",
-		"grpc://[::1]:50051":        "[::1]:50051",
-		"[fe80::1%eth0]:50051":      "[fe80::1%eth0]:50051",
-		"worker.tts.svc.local:8443": "worker.tts.svc.local:8443",
+	good := []struct{ s, want string }{
+		{"localhost:50051", "localhost:50051"},
+		{"grpc://localhost:50051", "localhost:50051"},
+		{"grpc://10.0.0.7:1", "10.0.0.7:1"},
+		{" grpc://w:50051\n", "w:50051"},
+		{"grpc://[::1]:65535", "[::1]:65535"},
+		{"[fe80::1%eth0]:50051", "[fe80::1%eth0]:50051"},
+		{"worker.tts.svc.local:8443", "worker.tts.svc.local:8443"},
 	}
-	for s, want := range good {
-		if addr, err := ParseAddr(s); err != nil || addr != want {
-			t.Errorf("ParseAddr(%q) is %q, %v; want %q", s, addr, err, want)
+	for _, tt := range good {
+		if addr, err := ParseAddr(tt.s); err != nil || addr != tt.want {
+			t.Errorf("ParseAddr(%q) is %q, %v; want %q", tt.s, addr, err, tt.want)
 		}
 	}
 	bad := []string{
 		"", " ", "grpc://", "localhost", "localhost:", ":50051", "grpc://:50051", "http://localhost:50051", "grpc://localhost:50051/",
 		"grpc://localhost:50051/path", "::1:50051", "grpc://grpc://localhost:50051", "local host:50051", "localhost:50051,other:50051",
+		"localhost:http", "localhost:0", "localhost:-1", "localhost:65536",
 	}
 	for _, s := range bad {
 		if addr, err := ParseAddr(s); err == nil {

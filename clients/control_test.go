@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -169,6 +170,54 @@ func TestControlGoesToTheWorkerThatTookOver(t *testing.T) {
 	if len(starts) != 1 || len(commands) != 1 || commands[0] != "Control"+starts[0][len("StartSession"):]+" PAUSE" {
 		t.Errorf("the worker that took over got %q and %q, want the same session", starts, commands)
 	}
+}
+
+// The worker that was told to pause has failed. The one that took over was not
+// told, because it takes no commands, and so owes its frames after RESUME.
+func TestAPauseAtAnotherWorkerHidesNoStall(t *testing.T) {
+	fail := make(chan struct{})
+	var failed, stalled atomic.Bool
+	a := startWorker(t, "a", func(w *ttsWorker) {
+		controllable(w)
+		preferred(w)
+		w.speak = func(u *utterance) error {
+			if !failed.CompareAndSwap(false, true) {
+				return speakTone(u)
+			}
+			if err := u.tone(0, 1); err != nil {
+				return err
+			}
+			select {
+			case <-fail:
+			case <-u.Context().Done():
+			}
+			return status.Error(codes.Internal, "out of memory")
+		}
+	})
+	b := startWorker(t, "b", func(w *ttsWorker) {
+		w.speak = func(u *utterance) error {
+			if stalled.CompareAndSwap(false, true) {
+				w.record("stall")
+				return u.hang()
+			}
+			return speakTone(u)
+		}
+	})
+	cfg := poolConfig()
+	cfg.StallTimeout, cfg.FirstFrameTimeout = time.Second, time.Second
+	e := startEdge(t, cfg, a, b)
+	s := e.session("s", voice)
+	sp, began := e.start(s, script("text"), nil)
+	await(t, "the first frame", began)
+	s.Control(session.Pause)
+	a.await("Control s PAUSE")
+	close(fail)
+	b.await("stall")
+	s.Control(session.Resume)
+	if err := await(t, "the end", sp.done); err != nil {
+		t.Fatal(err)
+	}
+	checkTone(t, sp.frames, toneHz, 0, framesOf("text"))
 }
 
 // A worker that was told to pause sends nothing, as it was told. That it stays

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -285,6 +286,33 @@ func TestAWorkerThatNeverKnowsTheSession(t *testing.T) {
 	}
 	if starts := a.heard("StartSession"); len(starts) != 2 {
 		t.Errorf("worker a got %q, want two", starts)
+	}
+}
+
+// It restarted and filled up before the session came back.
+func TestAWorkerThatForgotTheSessionAndRefusesIt(t *testing.T) {
+	var full atomic.Bool
+	a := startWorker(t, "a", func(w *ttsWorker) {
+		preferred(w)
+		w.start = func(ctx context.Context, r *proto.StartSessionRequest) (*proto.StartSessionResponse, error) {
+			if full.Load() {
+				return refuse(ctx, r)
+			}
+			return &proto.StartSessionResponse{Success: true}, nil
+		}
+	})
+	b := startWorker(t, "b", nil)
+	e := startEdge(t, poolConfig(), a, b)
+	s := e.session("s", voice)
+	e.hearTone(s, "one")
+	a.forget()
+	full.Store(true)
+	e.hearTone(s, "two")
+	if calls := b.heard("Synthesize"); len(calls) != 1 {
+		t.Errorf("the other worker got %q, want one", calls)
+	}
+	if e.failed("a") {
+		t.Error("a refusal counts as a failure of the worker")
 	}
 }
 

@@ -171,6 +171,7 @@ func (s *speaker) bind(w *Worker, model string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.bound, s.model, s.last = w, model, w.Name
+	s.paused.Store(false) // a pause that this worker was not told of does not bind it
 	s.pool.log.Debug("session bound to a worker", "session_id", s.id, "worker", w.Name, "model", model)
 }
 
@@ -210,8 +211,11 @@ func (s *speaker) startAt(ctx context.Context, w *Worker, model string) error {
 		if ctx.Err() != nil {
 			return ctx.Err() // the client's doing, not the worker's
 		}
-		w.breaker.failed(time.Now())
-		return &workerFault{worker: w, err: rpcError("StartSession", err), kind: kindOf(err)}
+		fault := &workerFault{worker: w, err: rpcError("StartSession", err), kind: kindOfStart(err)}
+		if fault.kind != faultRefusal {
+			w.breaker.failed(time.Now())
+		}
+		return fault
 	case !reply.GetSuccess():
 		w.release()
 		w.breaker.succeeded() // it answers; it does not want this session
@@ -228,10 +232,11 @@ func (s *speaker) speakAt(ctx context.Context, w *Worker, script *session.Script
 	err := s.synthesize(ctx, w, script, out)
 	if status.Code(errors.Unwrap(err)) == codes.NotFound {
 		model := s.forgotten(w)
-		if err = s.startAt(ctx, w, model); err == nil {
-			s.bind(w, model)
-			err = s.synthesize(ctx, w, script, out)
+		if err := s.startAt(ctx, w, model); err != nil {
+			return err
 		}
+		s.bind(w, model)
+		err = s.synthesize(ctx, w, script, out)
 	}
 	fault, failed := errors.AsType[*workerFault](err)
 	switch {
@@ -357,6 +362,17 @@ func kindOf(err error) faultKind {
 		return faultText
 	case code == codes.Unavailable, code == codes.DeadlineExceeded, errors.Is(err, errStalled):
 		return faultGone
+	}
+	return faultAnswer
+}
+
+// kindOfStart tells it of a StartSession, which has not seen the text.
+func kindOfStart(err error) faultKind {
+	if status.Code(err) == codes.ResourceExhausted {
+		return faultRefusal // it is full, and says so with a status
+	}
+	if kind := kindOf(err); kind != faultText {
+		return kind
 	}
 	return faultAnswer
 }

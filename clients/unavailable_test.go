@@ -99,7 +99,29 @@ func TestWorkersThatRefuseAreNoFaultOfTheText(t *testing.T) {
 			if !strings.Contains(err.Error(), "all 8 sessions are taken") {
 				t.Errorf("the error is %q, want the worker's words in it", err)
 			}
+			for _, w := range workers {
+				if calls := w.heard(""); len(calls) != 1 {
+					t.Errorf("worker %s got %q, want to be asked once", w.name, calls)
+				}
+			}
 		})
+	}
+}
+
+// It costs nothing to ask the next, so a place is found where there is one.
+func TestTheOneWorkerThatDoesNotRefuseIsFound(t *testing.T) {
+	var workers []*ttsWorker
+	for i := range 9 {
+		workers = append(workers, startWorker(t, fmt.Sprint("w", i), func(w *ttsWorker) {
+			preferred(w)
+			w.start = refuse
+		}))
+	}
+	e := startEdge(t, poolConfig(), append(workers, startWorker(t, "willing", nil))...)
+	s := e.session("s", voice)
+	e.hearTone(s, "text")
+	if name, _ := s.Worker(); name != "willing" {
+		t.Errorf("it was spoken by worker %s", name)
 	}
 }
 

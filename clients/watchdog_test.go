@@ -77,6 +77,32 @@ func TestWatchdogCountsFromTheEndOfTheText(t *testing.T) {
 	}
 }
 
+// In a pause the worker owes nothing, and after it not what it did not send in it.
+func TestWatchdogCountsNoPause(t *testing.T) {
+	w := &Worker{}
+	w.state.Store(&workerState{})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	var paused atomic.Bool
+	paused.Store(true)
+	d := newWatchdog(w, PoolConfig{StallTimeout: time.Minute}, &paused, cancel)
+	d.close()
+	defer d.close()
+	d.phase.Store(phaseFrames)
+	d.since.Store(time.Now().Add(-time.Hour).UnixNano())
+	d.look()
+	paused.Store(false)
+	d.look()
+	if ctx.Err() != nil {
+		t.Errorf("it stalled: %v", context.Cause(ctx))
+	}
+	d.since.Store(time.Now().Add(-time.Hour).UnixNano())
+	d.look()
+	if !errors.Is(context.Cause(ctx), errStalled) {
+		t.Error("it does not stall after the pause")
+	}
+}
+
 // A client that takes its time holds the worker up; that is no stall.
 func TestASlowClientIsNoStall(t *testing.T) {
 	cfg := poolConfig()

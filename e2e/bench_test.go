@@ -173,7 +173,7 @@ func BenchmarkResume(b *testing.B) {
 		l := listen(b, "", url1, url2)
 		l.say(speech)
 		for l.sequence < 60 {
-			m, err := l.read(l.ctx)
+			m, err := l.read()
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -90,7 +90,7 @@ func TestFaultEdgeDrained(t *testing.T) {
 	long.say(speech)
 	long.say(speech)
 	for short.sequence == 0 {
-		m, err := short.read(short.ctx)
+		m, err := short.read()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -101,7 +101,7 @@ func TestFaultEdgeDrained(t *testing.T) {
 	if status, _ := health(t, first, "/readiness"); status != 503 {
 		t.Errorf("a draining edge is ready: %d", status)
 	}
-	_, response, err := websocket.Dial(short.ctx, url1, nil)
+	_, response, err := websocket.Dial(t.Context(), url1, nil)
 	if err == nil || response == nil || response.StatusCode != 503 {
 		t.Errorf("a draining edge takes a session: %v", err)
 	}

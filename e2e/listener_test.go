@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -18,7 +19,6 @@ import (
 // said. Nothing may be missing, twice, or out of order.
 type listener struct {
 	t        testing.TB
-	ctx      context.Context
 	urls     []string // tried in turn
 	query    string
 	ws       *websocket.Conn
@@ -35,9 +35,7 @@ type listener struct {
 
 func listen(t testing.TB, query string, urls ...string) *listener {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
-	t.Cleanup(cancel)
-	l := &listener{t: t, ctx: ctx, urls: urls, query: query, hz: 440, heard: func(uint64) {}}
+	l := &listener{t: t, urls: urls, query: query, hz: 440, heard: func(uint64) {}}
 	l.connect()
 	t.Cleanup(func() { _ = l.ws.CloseNow() })
 	return l
@@ -65,7 +63,7 @@ func (l *listener) dial(url string) error {
 	if l.id != "" {
 		url += fmt.Sprintf("&session=%s&resume_token=%s&after=%d", l.id, l.token, l.sequence)
 	}
-	ctx, cancel := context.WithTimeout(l.ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	ws, _, err := websocket.Dial(ctx, url, nil)
 	if err != nil {
@@ -73,7 +71,7 @@ func (l *listener) dial(url string) error {
 	}
 	ws.SetReadLimit(1 << 20)
 	l.ws = ws
-	m, err := l.read(ctx)
+	m, err := l.read()
 	if err != nil {
 		return err
 	}
@@ -99,7 +97,9 @@ func (l *listener) sayAgain(accepted uint64) {
 	}
 }
 
-func (l *listener) read(ctx context.Context) (m message, err error) {
+func (l *listener) read() (m message, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
 	_, data, err := l.ws.Read(ctx)
 	if err == nil {
 		err = json.Unmarshal(data, &m)
@@ -113,7 +113,9 @@ func (l *listener) send(v any) {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	if err := l.ws.Write(l.ctx, websocket.MessageText, data); err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := l.ws.Write(ctx, websocket.MessageText, data); err != nil {
 		l.t.Fatal(err)
 	}
 }
@@ -128,9 +130,9 @@ func (l *listener) say(text string) {
 func (l *listener) hear(utterances int) (end message) {
 	l.t.Helper()
 	for upTo := l.ended + uint64(utterances); l.ended < upTo; {
-		m, err := l.read(l.ctx)
+		m, err := l.read()
 		if err != nil {
-			if l.ctx.Err() != nil {
+			if errors.Is(err, context.DeadlineExceeded) {
 				l.t.Fatalf("session %s: no frame came after %d: %v", l.id, l.sequence, err)
 			}
 			_ = l.ws.CloseNow()

@@ -104,12 +104,12 @@ func TestSoak(t *testing.T) {
 	for i := range soakSessions {
 		talking.Go(func() {
 			l := listen(t, "", urls[i%2], urls[(i+1)%2])
+			defer func() { _ = l.ws.CloseNow() }()
 			l.heard = func(uint64) { frames.Add(1) }
 			for ctx.Err() == nil && !t.Failed() {
 				l.talk(&stops)
 			}
 			resumes.Add(int64(l.resumes))
-			_ = l.ws.CloseNow()
 		})
 	}
 	talking.Wait()
@@ -162,7 +162,7 @@ func (l *listener) talk(stops *atomic.Int64) {
 // hearSome takes up to n frames of the utterance.
 func (l *listener) hearSome(n int) {
 	for range n {
-		m, err := l.read(l.ctx)
+		m, err := l.read()
 		if err != nil || m.Type != "audio" {
 			l.t.Errorf("in the middle of an utterance: %+v %v", m, err)
 			return

@@ -122,7 +122,7 @@ func (s *stream) readMessages(conn *client, to *session.Session) (ending session
 	for {
 		kind, err := s.readMessage(conn, to)
 		switch {
-		case websocket.IsCloseError(err, websocket.CloseNormalClosure, websocket.CloseGoingAway, websocket.CloseNoStatusReceived):
+		case websocket.IsUnexpectedCloseError(err, websocket.CloseAbnormalClosure): // a close message, of whatever code
 			return session.ClientClosed, nil
 		case errors.Is(err, errMessageTooLarge):
 			return session.TooLarge(s.cfg.MaxMessageBytes), nil

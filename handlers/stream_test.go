@@ -257,8 +257,11 @@ func TestAPanicEndsItsSessionAlone(t *testing.T) {
 
 func TestTheClientsCloseIsAnswered(t *testing.T) {
 	e := startEdge(t, testConfig(), nil)
-	c := e.connect("")
-	must(t, c.ws.Close(websocket.StatusNormalClosure, "") == nil, "the edge did not answer the close")
+	for _, code := range []websocket.StatusCode{1000, 1001, 3000, 4999} {
+		c := e.connect("")
+		err := c.ws.Close(code, "")
+		must(t, err == nil || websocket.CloseStatus(err) == 1000, "the edge did not answer the close %d: %v", code, err)
+	}
 	eventually(t, "the place is free", func() bool { taken, _ := e.hub.Sessions(); return taken == 0 })
 	must(t, strings.Contains(e.logs.String(), `"reason":"client_closed"`), "%s", e.logs)
 }
