@@ -3,6 +3,7 @@ package app
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"reflect"
 	"slices"
@@ -50,12 +51,17 @@ type Config struct {
 	HandshakeTimeout    time.Duration `env:"HANDSHAKE_TIMEOUT" envDefault:"5s" doc:"How long a client may take over its request"`
 	ShutdownTimeout     time.Duration `env:"SHUTDOWN_TIMEOUT" envDefault:"10s" doc:"How long running utterances may take to end on SIGTERM; less than the platform's kill timeout"`
 
+	TraceBufferBytes int `env:"TRACE_BUFFER_BYTES" envDefault:"33554432" doc:"Memory for spans that the OTLP endpoint has not taken yet; beyond it utterances go untraced"`
+
 	WorkerHost        string `env:"WORKER_HOST" envDefault:"0.0.0.0" doc:"voxedge worker: address of its gRPC port"`
 	WorkerPort        int    `env:"WORKER_PORT" envDefault:"50051" doc:"voxedge worker: its gRPC port; 0 takes a free one"`
 	WorkerName        string `env:"WORKER_NAME" doc:"voxedge worker: its name in Redis; empty: host name and port"`
 	WorkerAdvertise   string `env:"WORKER_ADVERTISE" doc:"voxedge worker: the address edges reach it at (host:port); empty: found out"`
 	WorkerEngine      string `env:"WORKER_ENGINE" envDefault:"auto" doc:"voxedge worker: espeak, tone, or auto (espeak where espeak-ng is installed)"`
 	WorkerMaxSessions int    `env:"WORKER_MAX_SESSIONS" envDefault:"0" doc:"voxedge worker: sessions at once; 0: no limit"`
+
+	tracing, metrics bool           // OTEL_* names a place for them
+	level            *slog.LevelVar // of the log
 }
 
 // RedisOff is the REDIS_URL of an edge that goes without.
@@ -73,7 +79,7 @@ func (p Problem) String() string { return fmt.Sprintf("%s: %s. %s.", p.Name, p.C
 // LoadConfig reads the environment. It returns all problems at once; the
 // config is of use only when there are none.
 func LoadConfig(environ map[string]string) (Config, []Problem) {
-	var cfg Config
+	cfg := Config{tracing: telemetry.TracingWanted(environ), metrics: telemetry.MetricsWanted(environ)}
 	var problems []Problem
 	err := env.ParseWithOptions(&cfg, env.Options{Environment: environ})
 	if all, ok := errors.AsType[env.AggregateError](err); ok {
@@ -185,6 +191,8 @@ func bounds(name string) (low, high int) {
 		return 0, 1 << 30
 	case "FRAME_QUEUE_SIZE":
 		return 1, 3000
+	case "TRACE_BUFFER_BYTES":
+		return 64 << 10, 1 << 40
 	case "MAX_MESSAGE_BYTES":
 		return 1 << 10, 16 << 20
 	}
@@ -205,6 +213,9 @@ func (c *Config) variables() []variable {
 	v := reflect.ValueOf(c).Elem()
 	for i := range v.NumField() {
 		tag := v.Type().Field(i).Tag
+		if tag == "" {
+			continue
+		}
 		all = append(all, variable{tag.Get("env"), tag.Get("envDefault"), tag.Get("doc"), v.Field(i).Interface()})
 	}
 	return all

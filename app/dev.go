@@ -20,6 +20,7 @@ func dev(ctx context.Context, c command) error {
 	if err != nil {
 		return err
 	}
+	defer levelBySignal(cfg, log)()
 	store := miniredis.NewMiniRedis()
 	if err := store.Start(); err != nil {
 		return told(log, "the embedded Redis cannot start", err)

@@ -28,7 +28,7 @@ type edge struct {
 	pool     *clients.Pool
 	hub      *session.Hub
 	health   *handlers.Health
-	metrics  *telemetry.Metrics
+	record   telemetry.Edge
 	public   net.Listener
 	private  net.Listener
 }
@@ -42,6 +42,9 @@ func newEdge(cfg Config, log *slog.Logger) (*edge, error) {
 	}
 	if e.public, err = listen(cfg.Host, cfg.Port, "PORT"); err != nil {
 		return nil, errors.Join(err, e.private.Close())
+	}
+	if e.record, err = newRecord(cfg, log); err != nil {
+		return nil, errors.Join(err, e.private.Close(), e.public.Close())
 	}
 	if cfg.RedisURL != RedisOff {
 		if e.redis, err = clients.NewRedis(cfg.RedisURL, log); err != nil {
@@ -65,13 +68,12 @@ func newEdge(cfg Config, log *slog.Logger) (*edge, error) {
 		FirstFrameTimeout: cfg.WorkerFirstFrameTimeout,
 		StallTimeout:      cfg.WorkerStallTimeout,
 		RefreshInterval:   cfg.WorkerRefreshInterval,
+		Recorder:          e.record,
+		Tracing:           e.record.Tracer.Provider(),
 	}, source, log)
 	var journal session.Journal
 	if e.redis != nil {
 		journal = clients.NewJournal(e.redis, cfg.ResumeWindow)
-	}
-	if e.metrics, err = telemetry.NewMetrics(); err != nil {
-		return nil, errors.Join(err, e.private.Close(), e.public.Close())
 	}
 	e.hub = session.NewHub(session.Config{
 		MaxSessions:       cfg.MaxConnections,
@@ -85,18 +87,9 @@ func newEdge(cfg Config, log *slog.Logger) (*edge, error) {
 		MaxDuration:       cfg.MaxSessionDuration,
 		PingInterval:      cfg.PingInterval,
 		ResumeWindow:      cfg.ResumeWindow,
-	}, e.pool, journal, log, e.metrics)
+	}, e.pool, journal, log, e.record)
 	e.health = handlers.NewHealth(e.checks(), e.ready, log)
-	return e, errors.Join(
-		e.metrics.Gauge("voxedge.sessions", "{session}", "Places taken by sessions and by connections on their way to one.",
-			func() int64 { taken, _ := e.hub.Sessions(); return int64(taken) }),
-		e.metrics.Gauge("voxedge.sessions.limit", "{session}", "Places there are: MAX_CONNECTIONS.",
-			func() int64 { _, limit := e.hub.Sessions(); return int64(limit) }),
-		e.metrics.Gauge("voxedge.workers.healthy", "{worker}", "Workers that are healthy.",
-			func() int64 { healthy, _ := e.pool.Workers(); return int64(healthy) }),
-		e.metrics.Gauge("voxedge.workers.known", "{worker}", "Workers that are known.",
-			func() int64 { _, known := e.pool.Workers(); return int64(known) }),
-	)
+	return e, e.gauges()
 }
 
 func (e *edge) checks() []handlers.Check {
@@ -138,7 +131,7 @@ func (e *edge) run(ctx context.Context) error {
 	}
 
 	failed := make(chan error, 2)
-	private := e.health.App(adaptor.HTTPHandler(e.metrics.Handler()), portOf(e.public))
+	private := e.health.App(adaptor.HTTPHandler(e.record.Handler()), portOf(e.public))
 	public := handlers.Stream(e.hub, handlers.StreamConfig{
 		MaxMessageBytes:  e.cfg.MaxMessageBytes,
 		HandshakeTimeout: e.cfg.HandshakeTimeout,
@@ -163,7 +156,7 @@ func (e *edge) run(ctx context.Context) error {
 	if e.redis != nil {
 		err = errors.Join(err, e.redis.Close())
 	}
-	err = errors.Join(err, shutdown(private), e.metrics.Shutdown(context.Background()))
+	err = errors.Join(err, shutdown(private), shutdownRecord(e.record))
 	serving.Wait()
 	e.log.Info("stopped")
 	return err

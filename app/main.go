@@ -167,6 +167,7 @@ func (c command) configure(out io.Writer) (Config, *slog.Logger, error) {
 		return cfg, log, &fault{status: exitUsage}
 	}
 	level.Set(telemetry.Levels[cfg.LogLevel])
+	cfg.level = level
 	return cfg, log, nil
 }
 

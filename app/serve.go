@@ -11,6 +11,7 @@ func serve(ctx context.Context, c command) error {
 	if err != nil {
 		return err
 	}
+	defer levelBySignal(cfg, log)()
 	e, err := newEdge(cfg, log)
 	if err != nil {
 		return told(log, "the edge cannot start", err)

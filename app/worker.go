@@ -11,10 +11,14 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	metrics "go.opentelemetry.io/otel/metric/noop"
+	"go.opentelemetry.io/otel/propagation"
 	"google.golang.org/grpc"
 
 	"github.com/voxedge/voxedge/clients"
 	"github.com/voxedge/voxedge/proto"
+	"github.com/voxedge/voxedge/telemetry"
 	"github.com/voxedge/voxedge/worker"
 )
 
@@ -27,6 +31,7 @@ func runWorker(ctx context.Context, c command) error {
 	if err != nil {
 		return err
 	}
+	defer levelBySignal(cfg, log)()
 	w, err := newReferenceWorker(cfg, log)
 	if err != nil {
 		return told(log, "the worker cannot start", err)
@@ -41,7 +46,8 @@ type referenceWorker struct {
 	server *worker.Server
 	grpc   *grpc.Server
 	ln     net.Listener
-	redis  *redis.Client // nil when REDIS_URL is off
+	redis  *redis.Client     // nil when REDIS_URL is off
+	tracer *telemetry.Tracer // nil when there is no place for traces
 	name   string
 	addr   string // that edges reach it at
 }
@@ -55,9 +61,15 @@ func newReferenceWorker(cfg Config, log *slog.Logger) (*referenceWorker, error) 
 	if err != nil {
 		return nil, err
 	}
+	tracer, err := newTracer("voxedge-worker", cfg, log)
+	if err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
 	w := &referenceWorker{
-		cfg: cfg, log: log, ln: ln, grpc: grpc.NewServer(),
-		server: worker.NewServer(engine, cfg.WorkerMaxSessions, log),
+		cfg: cfg, log: log, ln: ln, tracer: tracer,
+		grpc: grpc.NewServer(grpc.StatsHandler(otelgrpc.NewServerHandler(otelgrpc.WithTracerProvider(tracer.Provider()),
+			otelgrpc.WithMeterProvider(metrics.NewMeterProvider()), otelgrpc.WithPropagators(propagation.TraceContext{}), otelgrpc.WithFilter(worker.Traced)))),
+		server: worker.NewServer(engine, cfg.WorkerMaxSessions, tracer, log),
 		name:   cfg.WorkerName, addr: cfg.WorkerAdvertise,
 	}
 	w.server.Register(w.grpc)
@@ -134,6 +146,7 @@ func (w *referenceWorker) run(ctx context.Context) error {
 	if w.redis != nil {
 		err = errors.Join(err, w.redis.Close())
 	}
+	err = errors.Join(err, shutdownTracer(w.tracer))
 	w.log.Info("worker stopped")
 	return err
 }

@@ -10,7 +10,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+
 	"github.com/voxedge/voxedge/session"
+	"github.com/voxedge/voxedge/telemetry"
 )
 
 // PoolConfig holds the times a worker is given, and how one is chosen.
@@ -20,6 +24,9 @@ type PoolConfig struct {
 	FirstFrameTimeout time.Duration // from the whole text to the first frame
 	StallTimeout      time.Duration // between frames
 	RefreshInterval   time.Duration // between looks at the registry
+
+	Recorder telemetry.WorkerRecorder // nil: nobody takes note
+	Tracing  trace.TracerProvider     // of the calls to workers; nil: none are traced
 }
 
 // Source tells which workers there are. When it fails, the last known stay.
@@ -55,6 +62,12 @@ type Pool struct {
 
 // NewPool returns a pool, which Run fills and Close empties.
 func NewPool(cfg PoolConfig, source Source, log *slog.Logger) *Pool {
+	if cfg.Recorder == nil {
+		cfg.Recorder = telemetry.Discard{}
+	}
+	if cfg.Tracing == nil {
+		cfg.Tracing = noop.NewTracerProvider()
+	}
 	p := &Pool{cfg: cfg, source: source, log: log, router: router{strategy: cfg.Strategy}, known: map[string]*Worker{}}
 	p.workers.Store(new([]*Worker))
 	return p
@@ -143,7 +156,7 @@ func (p *Pool) replace(announced []Announcement, named string) {
 }
 
 func (p *Pool) add(a Announcement) *Worker {
-	w, err := newWorker(a, p.log)
+	w, err := newWorker(a, p.cfg.Tracing, p.log)
 	if err != nil {
 		p.log.Error("worker cannot be used", "worker", a.Name, "addr", a.Addr, "cause", err.Error(),
 			"resolution", "correct the address it announces")

@@ -26,7 +26,7 @@ func startReference(t *testing.T, engine worker.Engine) *reference {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := worker.NewServer(engine, 0, slog.New(slog.DiscardHandler))
+	server := worker.NewServer(engine, 0, nil, slog.New(slog.DiscardHandler))
 	g := grpc.NewServer(grpc.WaitForHandlers(true))
 	server.Register(g)
 	served := make(chan error, 1)

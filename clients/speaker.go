@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -65,7 +67,10 @@ func (s *speaker) Speak(ctx context.Context, script *session.Script, skip *uint6
 		if err := attempts.again(ctx, err); err != nil {
 			return err
 		}
-		s.pool.log.Warn("a worker failed; the utterance goes on elsewhere", "session_id", s.id,
+		s.pool.cfg.Recorder.FailedOver()
+		trace.SpanFromContext(ctx).AddEvent("failover", trace.WithAttributes(
+			attribute.String("voxedge.cause", err.Error()), attribute.Int64("voxedge.frames_done", int64(out.done)))) //nolint:gosec // a count
+		s.pool.log.WarnContext(ctx, "a worker failed; the utterance goes on elsewhere", "session_id", s.id,
 			"cause", err.Error(), "frames_done", out.done,
 			"resolution", "look at that worker's log; the client hears no gap while another worker is left")
 	}
@@ -171,6 +176,7 @@ func (s *speaker) bind(w *Worker, model string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.bound, s.model, s.last = w, model, w.Name
+	s.pool.cfg.Recorder.WorkerPicked(w.Name)
 	s.paused.Store(false) // a pause that this worker was not told of does not bind it
 	s.pool.log.Debug("session bound to a worker", "session_id", s.id, "worker", w.Name, "model", model)
 }
@@ -215,10 +221,12 @@ func (s *speaker) startAt(ctx context.Context, w *Worker, model string) error {
 		if fault.kind != faultRefusal {
 			w.breaker.failed(time.Now())
 		}
+		s.pool.cfg.Recorder.WorkerFailed(w.Name, fault.kind.String())
 		return fault
 	case !reply.GetSuccess():
 		w.release()
 		w.breaker.succeeded() // it answers; it does not want this session
+		s.pool.cfg.Recorder.WorkerFailed(w.Name, faultRefusal.String())
 		return &workerFault{worker: w, err: fmt.Errorf("it refused the session: %s", reply.GetMessage()), kind: faultRefusal}
 	}
 	return nil
@@ -243,6 +251,7 @@ func (s *speaker) speakAt(ctx context.Context, w *Worker, script *session.Script
 	case err == nil:
 		w.breaker.succeeded()
 	case failed && ctx.Err() == nil && fault.kind != faultText:
+		s.pool.cfg.Recorder.WorkerFailed(w.Name, fault.kind.String())
 		w.breaker.failed(time.Now())
 		s.leave()
 	}
@@ -354,6 +363,10 @@ const (
 	faultRefusal                  // it does not want the session
 	faultText                     // it says that the text is at fault, so no other would help
 )
+
+func (k faultKind) String() string {
+	return [...]string{faultAnswer: "error", faultGone: "gone", faultRefusal: "refusal", faultText: "text"}[k]
+}
 
 // kindOf tells from a failed call what kind of fault it is.
 func kindOf(err error) faultKind {

@@ -10,11 +10,16 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	metrics "go.opentelemetry.io/otel/metric/noop"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 
 	"github.com/voxedge/voxedge/proto"
@@ -67,7 +72,7 @@ type workerState struct {
 
 var errUnchecked = errors.New("not checked yet")
 
-func newWorker(a Announcement, log *slog.Logger) (*Worker, error) {
+func newWorker(a Announcement, tracing trace.TracerProvider, log *slog.Logger) (*Worker, error) {
 	conn, err := grpc.NewClient("passthrough:///"+a.Addr,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithStaticStreamWindowSize(streamWindow),
@@ -77,6 +82,8 @@ func newWorker(a Announcement, log *slog.Logger) (*Worker, error) {
 			MinConnectTimeout: 2 * time.Second,
 		}),
 		grpc.WithUserAgent("voxedge"),
+		grpc.WithStatsHandler(otelgrpc.NewClientHandler(otelgrpc.WithTracerProvider(tracing), otelgrpc.WithMeterProvider(metrics.NewMeterProvider()),
+			otelgrpc.WithPropagators(propagation.TraceContext{}), otelgrpc.WithFilter(spoken))),
 	)
 	if err != nil {
 		return nil, err
@@ -90,6 +97,11 @@ func newWorker(a Announcement, log *slog.Logger) (*Worker, error) {
 	w.state.Store(&workerState{err: errUnchecked})
 	w.done.Go(func() { w.keepChecking(ctx) })
 	return w, nil
+}
+
+// spoken keeps calls that belong to no utterance out of the traces.
+func spoken(call *stats.RPCTagInfo) bool {
+	return call.FullMethodName == proto.TTSService_Synthesize_FullMethodName || call.FullMethodName == proto.TTSService_StartSession_FullMethodName
 }
 
 // hold and release count a session that uses the worker.

@@ -23,6 +23,9 @@ type ask struct {
 	session string // to be resumed, or empty
 	token   string
 	after   uint64 // the last frame received
+
+	traceparent string
+	timings     bool
 }
 
 // params reads the query into what the session is opened with.
@@ -33,7 +36,10 @@ func (s *stream) params(c *fiber.Ctx) error {
 		return middleware.Refuse(c, &middleware.Refusal{
 			Status: fiber.StatusBadRequest, Close: session.ClosePolicy, Err: problem})
 	}
-	opening := session.Opening{Params: ask.params, Remote: c.IP()}
+	opening := session.Opening{Params: ask.params, Remote: c.IP(), Traceparent: ask.traceparent, Timings: ask.timings}
+	if header := c.Get("traceparent"); header != "" {
+		opening.Traceparent = strings.Clone(header)
+	}
 	if ask.session != "" {
 		opening.Resumed, problem = s.hub.Resume(c.UserContext(), ask.session, ask.token, ask.after)
 		if problem != nil {
@@ -67,6 +73,10 @@ func parseQuery(query map[string]string) (ask ask, problem *session.Error) {
 			p.Model = strings.Clone(value)
 		case name == "language":
 			p.Language = strings.Clone(value)
+		case name == "traceparent":
+			ask.traceparent = strings.Clone(value)
+		case name == "timings":
+			ask.timings = value == "true"
 		case name == "pacing":
 			p.Pacing = session.Pacing(strings.Clone(value))
 			if p.Pacing != session.Realtime && p.Pacing != session.Unpaced {

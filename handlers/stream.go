@@ -98,7 +98,7 @@ func (s *stream) serve(ws *websocket.Conn) {
 			current.Panicked(p)
 		}
 	}()
-	ws.SetPongHandler(func(string) error { current.Heard(); return nil })
+	ws.SetPongHandler(func(string) error { current.Ponged(); return nil })
 	ws.SetPingHandler(func(data string) error {
 		current.Heard()
 		return ws.WriteControl(websocket.PongMessage, []byte(data), time.Time{})

@@ -269,7 +269,11 @@ func TestTheClientsCloseIsAnswered(t *testing.T) {
 func TestReceiptsAreTaken(t *testing.T) {
 	e := startEdge(t, testConfig(), nil)
 	c := e.connect("")
+	c.send(`{"type":"text","text":"a"}`)
+	for c.next().Type != "utterance_end" {
+	}
 	c.send(`{"type":"receipt","frames":[[1,1700000000000,1700000000100]]}`)
-	c.send(`{"type":"ping"}`)
-	must(t, c.next().Type == "pong", "a receipt was answered")
+	c.send(`{"type":"receipt","frames":[[2,1700000000000,1700000000100]]}`)
+	m := c.next()
+	must(t, m.Code == "INVALID_MESSAGE" && strings.Contains(m.Message, "frame 2"), "%+v", m)
 }

@@ -119,15 +119,18 @@ func (s *Session) deliverDue() (due time.Time, more bool) {
 			s.finishUtterance(e)
 			continue
 		}
-		if due := s.pace.due(); due.After(now) {
+		due := s.pace.due()
+		if due.After(now) {
 			return due, true
 		}
 		if err := s.write(e); err != nil {
 			s.lost(err)
 			return time.Time{}, false
 		}
-		s.pace.sent(now)
+		u := e.utterance
+		s.written(e, due, now)
 		s.pop()
+		s.tellTimings(u)
 	}
 	s.flushIfBlocked()
 	return time.Time{}, false
@@ -136,12 +139,6 @@ func (s *Session) deliverDue() (due time.Time, more bool) {
 // write numbers the frame, encodes it and hands it to the socket.
 func (s *Session) write(e *entry) error {
 	s.sequence++
-	e.utterance.frames++
-	if e.utterance.frames == 1 {
-		first := time.Since(e.utterance.accepted)
-		s.story.firstAudio(first)
-		s.hub.recorder.FirstAudio(first)
-	}
 	buffer := encodeBuffers.Get().(*[]byte)
 	defer encodeBuffers.Put(buffer)
 	if s.binary {
@@ -166,12 +163,12 @@ func (s *Session) finishUtterance(e *entry) {
 	s.utterances = s.utterances[1:]
 	if err != nil {
 		problem := asError(err)
-		s.log.Warn("utterance failed", "utterance", u.number, "code", problem.Code,
+		s.log.WarnContext(u.ctx, "utterance failed", "utterance", u.number, "code", problem.Code,
 			"cause", problem.Error(), "resolution", problem.Resolution)
 		s.report(problem)
-		s.utteranceOver(u, Failed)
+		s.utteranceOver(u, Failed, problem)
 	} else {
-		s.utteranceOver(u, Completed)
+		s.utteranceOver(u, Completed, nil)
 	}
 	s.story.heard = time.Now() // a session is not idle while it speaks
 	if len(s.utterances) == 0 {

@@ -116,6 +116,9 @@ type Opening struct {
 	Binary  bool        // audio in binary messages
 	Resumed *Resumption // nil for a new session; its parameters override Params
 	Remote  string      // the client's address, for the log
+	// Traceparent is the W3C context that the client gave, or empty.
+	Traceparent string
+	Timings     bool // tell the client where the time of its frames went
 }
 
 // Open starts a session on a place taken with Admit, and greets the client.
@@ -135,7 +138,13 @@ func (h *Hub) Open(conn Conn, o Opening) *Session {
 	s.log = h.log.With("session_id", s.id)
 	s.pace = newPace(s.params.Pacing, h.cfg.PacingLead)
 	s.room.L = &s.mu
-	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.tracing = h.recorder.Session(telemetry.SessionStart{
+		ID: s.id, Traceparent: o.Traceparent, Remote: o.Remote, Model: s.params.Model, Pacing: string(s.params.Pacing), Resumed: o.Resumed != nil})
+	defer s.tracing.Opened()
+	if o.Timings {
+		s.timings = &timings{}
+	}
+	s.ctx, s.cancel = context.WithCancel(s.tracing.Context(context.Background()))
 	s.speaker = h.voices.Speaker(name, s.params, model)
 	now := time.Now()
 	s.story.opened, s.story.heard, s.story.alive, s.story.pinged, s.story.saved = now, now, now, now, now
@@ -148,9 +157,12 @@ func (h *Hub) Open(conn Conn, o Opening) *Session {
 	s.draining = h.draining
 	h.mu.Unlock()
 	h.recorder.SessionOpened()
-	s.log.Info("session opened", "remote", o.Remote, "model", s.params.Model, "language", s.params.Language,
+	s.log.InfoContext(s.ctx, "session opened", "remote", o.Remote, "model", s.params.Model, "language", s.params.Language,
 		"pacing", s.params.Pacing, "binary", o.Binary, "resumed", o.Resumed != nil)
 	s.greet(o.Resumed)
+	if s.tracing != nil && s.state != Ended {
+		s.ping(now) // how long it takes helps to read the client's receipts
+	}
 	s.changed()
 	s.endIfDrained()
 	return s
@@ -162,6 +174,7 @@ func (s *Session) greet(r *Resumption) {
 	start := startMessage{
 		Type: "session_start", SessionID: s.id, ResumeToken: s.token,
 		SampleRate: SampleRate, FrameMillis: FrameMillis, Encoding: Encoding, Protocol: "json", Pacing: s.params.Pacing,
+		Traceparent: telemetry.Traceparent(s.ctx),
 	}
 	if s.binary {
 		start.Protocol = BinaryProtocol

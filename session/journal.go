@@ -34,6 +34,8 @@ type RecordedUtterance struct {
 	First  uint64   `json:"first,omitempty"`  // sequence of its first frame, 0 before there is one
 	Last   uint64   `json:"last,omitempty"`   // sequence of its last frame, when it is over
 	Reason Reason   `json:"reason,omitempty"` // why it is over, or empty
+	// Traceparent is the W3C context of its span.
+	Traceparent string `json:"traceparent,omitempty"`
 }
 
 // ErrNoRecord says that the journal has no such session.
@@ -89,7 +91,7 @@ func (s *Session) record() Record {
 
 func (u *utterance) recorded(why Reason) RecordedUtterance {
 	text, final := u.script.all()
-	r := RecordedUtterance{Number: u.number, Text: text, Final: final, First: u.first, Reason: why}
+	r := RecordedUtterance{Number: u.number, Text: text, Final: final, First: u.first, Reason: why, Traceparent: u.traceparent}
 	if why != "" {
 		r.Last = u.last
 	}

@@ -56,10 +56,14 @@ func (s *Session) checkLimits(now time.Time) {
 		s.finish("connection_lost", CloseAbnormal, errVanished, true)
 		s.conn.Abort()
 	case cfg.PingInterval > 0 && now.Sub(s.story.pinged) >= cfg.PingInterval:
-		s.story.pinged = now
-		if err := s.conn.Ping(); err != nil {
-			s.lost(err)
-		}
+		s.ping(now)
+	}
+}
+
+func (s *Session) ping(now time.Time) {
+	s.story.pinged = now
+	if err := s.conn.Ping(); err != nil {
+		s.lost(err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 )
 
@@ -14,19 +15,21 @@ func TestParseMessage(t *testing.T) {
 		in   string
 		want any
 	}{
-		{`{"type":"text","text":"Hello"}`, Text{"Hello", 5, true}},
-		{`{"type":"text","text":"Hello","is_final":true}`, Text{"Hello", 5, true}},
-		{`{"type":"text","text":"Hel","is_final":false}`, Text{"Hel", 3, false}},
-		{`{"type":"text","text":"","is_final":true}`, Text{"", 0, true}},
-		{`{"type":"text","text":"` + long + `"}`, Text{long, MaxTextRunes, true}},
-		{`{"type":"text","text":"a","voice":{"unknown":[1]},"x":null}`, Text{"a", 1, true}},
+		{`{"type":"text","text":"Hello"}`, Text{Text: "Hello", Runes: 5, Final: true}},
+		{`{"type":"text","text":"Hello","is_final":true}`, Text{Text: "Hello", Runes: 5, Final: true}},
+		{`{"type":"text","text":"Hel","is_final":false}`, Text{Text: "Hel", Runes: 3, Final: false}},
+		{`{"type":"text","text":"","is_final":true}`, Text{Text: "", Runes: 0, Final: true}},
+		{`{"type":"text","text":"` + long + `"}`, Text{Text: long, Runes: MaxTextRunes, Final: true}},
+		{`{"type":"text","text":"a","voice":{"unknown":[1]},"x":null}`, Text{Text: "a", Runes: 1, Final: true}},
 		{` {"type" : "control", "command":"PAUSE"} `, Control{Pause}},
 		{`{"type":"control","command":"RESUME"}`, Control{Resume}},
 		{`{"type":"control","command":"STOP"}`, Control{Stop}},
 		{`{"type":"ping"}`, Ping{}},
 		{`{"type":"ping","id":7}`, Ping{json.RawMessage("7")}},
 		{`{"type":"ping","id":"a"}`, Ping{json.RawMessage(`"a"`)}},
-		{`{"type":"receipt","frames":[[1,2,3],[4,5,6]]}`, Receipt{[][3]int64{{1, 2, 3}, {4, 5, 6}}}},
+		{`{"type":"receipt","frames":[[1,2,3],[4,5,6]]}`, Receipt{[]HeardFrame{{1, time.UnixMilli(2), time.UnixMilli(3)}, {4, time.UnixMilli(5), time.UnixMilli(6)}}}},
+		{`{"type":"receipt","frames":[[1,2.5,0]]}`, Receipt{[]HeardFrame{{1, time.Unix(0, 2_500_000), time.Unix(0, 2_500_000)}}}},
+		{`{"type":"text","text":"a","traceparent":"00-1"}`, Text{Text: "a", Runes: 1, Final: true, Traceparent: "00-1"}},
 	} {
 		got, problem := ParseMessage([]byte(test.in))
 		if problem != nil {

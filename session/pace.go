@@ -37,10 +37,15 @@ func (p *pace) due() time.Time {
 	return p.playedAt.Add(FrameDuration - p.lead)
 }
 
-// sent takes note that a frame left at now.
-func (p *pace) sent(now time.Time) {
+// sent takes note that a frame left at now. When the client had run dry it
+// returns since when, else the zero time.
+func (p *pace) sent(now time.Time) (dry time.Time) {
 	if p.playedAt.Before(now) {
+		if p.lead >= 0 {
+			dry = p.playedAt
+		}
 		p.playedAt = now
 	}
 	p.playedAt = p.playedAt.Add(FrameDuration)
+	return dry
 }

@@ -1,6 +1,9 @@
 package session
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // queue is the bounded row of frames between a worker and a client. An entry
 // is a frame or the end of an utterance. Its memory is taken from a pool while
@@ -12,7 +15,8 @@ type queue struct {
 }
 
 type entry struct {
-	frame     Frame // PCM is the entry's own slot of the queue's memory
+	frame     Frame     // PCM is the entry's own slot of the queue's memory
+	queued    time.Time // of a frame whose times are wanted
 	utterance *utterance
 	end       bool  // no frame: the utterance is over
 	err       error // why, when it failed
@@ -61,6 +65,9 @@ func (q *queue) pushFrame(u *utterance, f Frame) {
 	copy(slot, f.PCM)
 	f.PCM = slot
 	*e = entry{frame: f, utterance: u}
+	if u.timed {
+		e.queued = time.Now()
+	}
 }
 
 // pushEnd marks the end of the utterance. The queue must not be full.

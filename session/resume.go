@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/voxedge/voxedge/telemetry"
 )
 
 // Resumption is a session that was lost and is to go on over a new connection.
@@ -143,7 +145,7 @@ func (s *Session) restore(r *Resumption) (ends []utteranceEndMessage) {
 			first = old.Last + 1
 			old.Last = min(old.Last, r.after)
 			s.past = append(s.past, old)
-			ends = append(ends, utteranceEndMessage{"utterance_end", old.Number, old.Last, string(old.Reason)})
+			ends = append(ends, utteranceEndMessage{"utterance_end", old.Number, old.Last, string(old.Reason), ""})
 			continue
 		}
 		if old.First != 0 {
@@ -166,7 +168,7 @@ func (s *Session) restore(r *Resumption) (ends []utteranceEndMessage) {
 
 // revive has an utterance spoken again.
 func (s *Session) revive(old RecordedUtterance) {
-	u := s.newUtterance(old.Number)
+	u := s.newUtterance(old.Number, "", old.Traceparent)
 	for _, text := range old.Text {
 		u.script.Add(text, false)
 	}
@@ -179,8 +181,13 @@ func (s *Session) revive(old RecordedUtterance) {
 	s.unspoken = append(s.unspoken, u)
 }
 
-func (s *Session) newUtterance(number uint64) *utterance {
+// newUtterance takes the W3C contexts that the client gave with its text, and
+// of what was spoken of it before the session was resumed.
+func (s *Session) newUtterance(number uint64, given, earlier string) *utterance {
 	u := &utterance{number: number, script: NewScript(), accepted: time.Now()}
-	u.ctx, u.cancel = context.WithCancel(s.ctx)
+	u.trace = s.tracing.Utterance(telemetry.UtteranceStart{Session: s.id, Number: number, Accepted: u.accepted, Traceparent: given, Earlier: earlier})
+	u.spans, u.traceparent = u.trace.Spans(), u.trace.Traceparent()
+	u.timed = u.spans != nil || s.timings != nil
+	u.ctx, u.cancel = context.WithCancel(u.trace.Context(s.ctx))
 	return u
 }

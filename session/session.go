@@ -8,6 +8,8 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/voxedge/voxedge/telemetry"
 )
 
 // Session is one client connection. Receive and Lost belong to the goroutine
@@ -40,6 +42,7 @@ type Session struct {
 	position   uint64       // sequence that the last frame spoken has or will have
 	skip       uint64       // frames yet to be spoken that the client has; the speaking goroutine's
 	noSkip     bool         // they will not be spoken any more
+	resumed    time.Time    // the last pause ended
 	draining   bool
 
 	epoch   int64               // rises with every resume
@@ -51,7 +54,10 @@ type Session struct {
 	dueAt     time.Time
 	scheduled bool
 
-	story story
+	story    story
+	tracing  *telemetry.SessionTrace // nil when it is not traced
+	receipts receipts
+	timings  *timings // nil unless the client asked for them
 }
 
 // ID is the session's UUID.
@@ -83,6 +89,7 @@ func (s *Session) Receive(data []byte) {
 		case Ping:
 			s.send(pongMessage{"pong", m.ID, time.Now().UnixMilli()})
 		case Receipt:
+			problem = s.receipt(m)
 		}
 	}
 	if problem != nil {
@@ -114,7 +121,7 @@ func (s *Session) text(m Text) *Error {
 	}
 	if u == nil {
 		s.accepted++
-		u = s.newUtterance(s.accepted)
+		u = s.newUtterance(s.accepted, m.Traceparent, "")
 		s.open = u
 		s.utterances = append(s.utterances, u)
 		s.unspoken = append(s.unspoken, u)
@@ -138,15 +145,23 @@ func (s *Session) startSpeaking() {
 
 // control is barge-in: the edge acts before the worker is told. The lock is held.
 func (s *Session) control(c Command) {
+	began := time.Now()
+	if len(s.utterances) > 0 {
+		s.utterances[0].trace.Event(string(c))
+	}
 	switch c {
 	case Pause:
 		s.transition(eventPause)
 	case Resume:
 		s.transition(eventResume)
+		s.resumed = began
 		s.deliver()
 	case Stop:
 		s.transition(eventStop)
 		s.silence()
+	}
+	if c != Resume {
+		s.hub.recorder.BargeIn(string(c), time.Since(began))
 	}
 	s.changed()
 	s.speaker.Control(c)
@@ -162,25 +177,24 @@ func (s *Session) silence() {
 		if u.last = s.sequence; u.first == 0 { // no worker was given it
 			u.first = s.sequence + 1
 		}
-		s.utteranceOver(u, Stopped)
+		s.utteranceOver(u, Stopped, nil)
 	}
 	s.room.Broadcast()
 }
 
 // utteranceOver tells the client and the worker's stream that u is over. The
 // lock is held.
-func (s *Session) utteranceOver(u *utterance, why Reason) {
+func (s *Session) utteranceOver(u *utterance, why Reason, err error) {
 	u.over = true
 	u.cancel()
 	if s.open == u {
 		s.open = nil
 	}
-	s.story.utteranceOver(why)
-	s.hub.recorder.UtteranceEnded(string(why), u.script.Runes(), u.frames)
+	s.observed(u, why, err)
 	s.remember(u, why)
 	s.changed()
 	if s.state != Ended {
-		s.send(utteranceEndMessage{"utterance_end", u.number, u.last, string(why)})
+		s.send(utteranceEndMessage{"utterance_end", u.number, u.last, string(why), u.trace.TraceID()})
 	}
 }
 
@@ -195,7 +209,7 @@ func (s *Session) transition(e event) (State, bool) {
 func (s *Session) report(problem *Error) {
 	s.story.errors++
 	s.hub.recorder.Problem(string(problem.Code))
-	s.log.Debug("error sent to the client", "code", problem.Code, "cause", problem.Error(), "resolution", problem.Resolution)
+	s.log.DebugContext(s.ctx, "error sent to the client", "code", problem.Code, "cause", problem.Error(), "resolution", problem.Resolution)
 	s.send(errorMessage{"error", problem.Code, problem.Message()})
 }
 
@@ -212,6 +226,14 @@ func (s *Session) send(message any) {
 func (s *Session) Heard() {
 	s.mu.Lock()
 	s.story.alive = time.Now()
+	s.mu.Unlock()
+}
+
+// Ponged takes note of the answer to a ping.
+func (s *Session) Ponged() {
+	s.mu.Lock()
+	s.story.alive = time.Now()
+	s.receipts.clock.ponged(s.story.alive.Sub(s.story.pinged))
 	s.mu.Unlock()
 }
 
@@ -278,6 +300,7 @@ func (s *Session) finish(reason string, closeCode int, cause error, leave bool) 
 	s.transition(eventEnd)
 	s.silence()
 	s.cancel()
+	s.receipts.plays.Close()
 	s.story.end(reason, closeCode, cause)
 	s.hub.recorder.SessionEnded(reason)
 }
@@ -291,7 +314,7 @@ func (s *Session) Close() {
 	s.speaker.Close()
 	s.hub.remove(s)
 	worker, model := s.speaker.Worker()
-	s.story.tell(s.log, worker, model, s.sequence)
+	s.story.tell(s.ctx, s.log, worker, model, s.sequence)
 }
 
 // guard, deferred, keeps a panic in the session it happened in.
@@ -303,7 +326,7 @@ func (s *Session) guard() {
 
 // Panicked ends the session after a panic in a goroutine that served it.
 func (s *Session) Panicked(p any) {
-	s.log.Error("panic in a session", "cause", p, "stack", string(debug.Stack()),
+	s.log.ErrorContext(s.ctx, "panic in a session", "cause", p, "stack", string(debug.Stack()),
 		"resolution", "this is a fault of voxedge: report it with this stack; the other sessions go on")
 	s.End(Ending{Close: CloseInternal, Reason: "internal_error", Final: true, Err: &Error{Code: InternalError,
 		Cause:      "the edge failed in this session",

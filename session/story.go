@@ -23,6 +23,8 @@ type story struct {
 	errors     int
 	dropped    uint64 // frames queued and then stopped
 	first      time.Duration
+	lateness   time.Duration // the worst
+	underruns  int
 	ended      time.Time
 	reason     string
 	closeCode  int
@@ -35,7 +37,9 @@ func (s *story) firstAudio(d time.Duration) {
 	}
 }
 
-func (s *story) utteranceOver(why Reason) {
+func (s *story) utteranceOver(why Reason, sound *sound) {
+	s.underruns += sound.underruns
+	s.lateness = max(s.lateness, sound.lateness.Max)
 	switch why {
 	case Completed:
 		s.completed++
@@ -50,7 +54,7 @@ func (s *story) end(reason string, closeCode int, cause error) {
 	s.ended, s.reason, s.closeCode, s.cause = time.Now(), reason, closeCode, cause
 }
 
-func (s *story) tell(log *slog.Logger, worker, model string, frames uint64) {
+func (s *story) tell(ctx context.Context, log *slog.Logger, worker, model string, frames uint64) {
 	level := slog.LevelInfo
 	attrs := []slog.Attr{
 		slog.String("reason", s.reason),
@@ -64,6 +68,8 @@ func (s *story) tell(log *slog.Logger, worker, model string, frames uint64) {
 		slog.Uint64("frames", frames),
 		slog.Uint64("frames_dropped_by_stop", s.dropped),
 		slog.Float64("first_audio_ms", float64(s.first.Microseconds())/1000),
+		slog.Float64("worst_lateness_ms", float64(s.lateness.Microseconds())/1000),
+		slog.Int("underruns", s.underruns),
 		slog.Int("errors", s.errors),
 		slog.String("worker", worker),
 		slog.String("model", model),
@@ -75,5 +81,5 @@ func (s *story) tell(log *slog.Logger, worker, model string, frames uint64) {
 			attrs = append(attrs, slog.String("resolution", e.Resolution))
 		}
 	}
-	log.LogAttrs(context.Background(), level, "session ended", attrs...)
+	log.LogAttrs(ctx, level, "session ended", attrs...)
 }

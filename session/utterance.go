@@ -3,6 +3,8 @@ package session
 import (
 	"context"
 	"time"
+
+	"github.com/voxedge/voxedge/telemetry"
 )
 
 // Reason says how an utterance ended.
@@ -27,4 +29,11 @@ type utterance struct {
 	first    uint64 // sequence of its first frame, once it is being spoken
 	last     uint64 // sequence of its last frame, once it has been spoken
 	frames   uint64 // written over this connection
+
+	trace *telemetry.UtteranceTrace // nil when it is not traced
+	spans *telemetry.Frames         // nil when it is not sampled
+	timed bool                      // its frames' times are wanted
+	sound sound
+	// traceparent is the W3C context of trace, for the journal.
+	traceparent string
 }

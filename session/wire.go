@@ -44,6 +44,7 @@ type startMessage struct {
 	Encoding    string `json:"encoding"`
 	Protocol    string `json:"protocol"`
 	Pacing      Pacing `json:"pacing"`
+	Traceparent string `json:"traceparent,omitempty"` // W3C context of the session's opening
 
 	*resumedMessage
 }
@@ -69,6 +70,16 @@ type utteranceEndMessage struct {
 	Utterance    uint64 `json:"utterance"`
 	LastSequence uint64 `json:"last_sequence"`
 	Reason       string `json:"reason"`
+	TraceID      string `json:"trace_id,omitempty"`
+}
+
+// timingsMessage says where the time of some frames went.
+type timingsMessage struct {
+	Type      string     `json:"type"`
+	Utterance uint64     `json:"utterance"`
+	TraceID   string     `json:"trace_id"`
+	Accepted  int64      `json:"accepted_unix_us"`
+	Frames    [][6]int64 `json:"frames"` // sequence, emitted, received, queued, written, queue depth
 }
 
 type pongMessage struct {

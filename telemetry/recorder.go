@@ -15,6 +15,15 @@ type Recorder interface {
 	FirstAudio(time.Duration)
 	// Problem takes the code of an error sent to a client.
 	Problem(code string)
+	// Frames takes the frames' wait in the edge and their lateness against the
+	// pacing, and how often the client ran dry within an utterance.
+	Frames(waits, lateness *Distribution, underruns int)
+	// BargeIn takes the command and the time from its reading to silence.
+	BargeIn(command string, took time.Duration)
+	// ReceiptIgnored is called for a frame's receipt that ends no trace.
+	ReceiptIgnored()
+	// Session begins a session's traces; nil means none.
+	Session(SessionStart) *SessionTrace
 }
 
 // Discard is a Recorder that takes no note.
@@ -37,3 +46,49 @@ func (Discard) FirstAudio(time.Duration) {}
 
 // Problem does nothing.
 func (Discard) Problem(string) {}
+
+// Frames does nothing.
+func (Discard) Frames(_, _ *Distribution, _ int) {}
+
+// BargeIn does nothing.
+func (Discard) BargeIn(string, time.Duration) {}
+
+// ReceiptIgnored does nothing.
+func (Discard) ReceiptIgnored() {}
+
+// Session returns nil.
+func (Discard) Session(SessionStart) *SessionTrace { return nil }
+
+// WorkerRecorder takes note of what happens between an edge and its workers.
+// No method waits.
+type WorkerRecorder interface {
+	// WorkerPicked is called when a session is started at a worker.
+	WorkerPicked(worker string)
+	// WorkerFailed takes the kind of the failure of a worker that served a session.
+	WorkerFailed(worker, kind string)
+	// FailedOver is called when an utterance goes on elsewhere.
+	FailedOver()
+}
+
+// WorkerPicked does nothing.
+func (Discard) WorkerPicked(string) {}
+
+// WorkerFailed does nothing.
+func (Discard) WorkerFailed(_, _ string) {}
+
+// FailedOver does nothing.
+func (Discard) FailedOver() {}
+
+// Edge is an edge's metrics and, unless it is nil, its tracer.
+type Edge struct {
+	*Metrics
+	Tracer *Tracer
+}
+
+var (
+	_ Recorder       = Edge{}
+	_ WorkerRecorder = Edge{}
+)
+
+// Session begins a session's traces.
+func (e Edge) Session(s SessionStart) *SessionTrace { return e.Tracer.Session(s) }

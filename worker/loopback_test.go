@@ -31,7 +31,7 @@ func startWorker(t *testing.T, engine Engine, maxSessions int) *loopback {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := NewServer(engine, maxSessions, slog.New(slog.DiscardHandler))
+	server := NewServer(engine, maxSessions, nil, slog.New(slog.DiscardHandler))
 	g := grpc.NewServer(grpc.WaitForHandlers(true))
 	server.Register(g)
 	served := make(chan error, 1)

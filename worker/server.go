@@ -13,8 +13,10 @@ import (
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/stats"
 
 	"github.com/voxedge/voxedge/proto"
+	"github.com/voxedge/voxedge/telemetry"
 )
 
 // forgetAfter is how long a session may do nothing before a full worker gives
@@ -27,6 +29,7 @@ type Server struct {
 	engine      Engine
 	maxSessions int // 0: no limit
 	log         *slog.Logger
+	tracer      *telemetry.Tracer // nil: frames are not traced
 	health      *health.Server
 	reading     sync.WaitGroup // the goroutines that read the streams' text
 
@@ -38,15 +41,21 @@ type Server struct {
 }
 
 // NewServer returns a server whose models are all loaded.
-func NewServer(engine Engine, maxSessions int, log *slog.Logger) *Server {
+func NewServer(engine Engine, maxSessions int, tracer *telemetry.Tracer, log *slog.Logger) *Server {
 	s := &Server{
-		engine: engine, maxSessions: maxSessions, log: log, health: health.NewServer(),
+		engine: engine, maxSessions: maxSessions, tracer: tracer, log: log, health: health.NewServer(),
 		sessions: map[string]*ttsSession{}, loaded: map[string]bool{},
 	}
 	for _, m := range engine.Models() {
 		s.loaded[m.ID] = true
 	}
 	return s
+}
+
+// Traced keeps what belongs to no utterance out of the traces: it is a filter
+// for otelgrpc.
+func Traced(call *stats.RPCTagInfo) bool {
+	return call.FullMethodName == proto.TTSService_Synthesize_FullMethodName || call.FullMethodName == proto.TTSService_StartSession_FullMethodName
 }
 
 // Register adds the service, grpc.health.v1 and reflection to g.

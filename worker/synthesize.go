@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/voxedge/voxedge/proto"
+	"github.com/voxedge/voxedge/telemetry"
 )
 
 // Synthesize speaks one utterance, sentence by sentence as its text comes in,
@@ -36,7 +37,9 @@ func (s *Server) Synthesize(stream proto.TTSService_SynthesizeServer) error {
 	text := make(chan string)
 	s.reading.Go(func() { readText(ctx, stream, first, text) }) // may outlive this call by a moment: Recv ends with it
 
-	frames := &frameWriter{ctx: ctx, stream: stream, session: t, id: first.GetSessionId()}
+	frames := &frameWriter{ctx: ctx, stream: stream, session: t, id: first.GetSessionId(), began: time.Now(),
+		spans: s.tracer.Frames(ctx, telemetry.Synthesize)}
+	defer frames.spans.Close()
 	err = s.speakAll(ctx, voice, text, frames)
 	switch {
 	case errors.Is(context.Cause(ctx), errStopped):
@@ -116,7 +119,9 @@ type frameWriter struct {
 	id      string
 	rest    []byte
 	sent    int64
-	waited  time.Duration // for the edge to take frames, and in pauses
+	began   time.Time         // the frame that comes next
+	spans   *telemetry.Frames // nil when they are not traced
+	waited  time.Duration     // for the edge to take frames, and in pauses
 }
 
 func (w *frameWriter) Write(p []byte) (int, error) {
@@ -132,15 +137,18 @@ func (w *frameWriter) Write(p []byte) (int, error) {
 }
 
 func (w *frameWriter) send(pcm []byte) error {
-	began := time.Now()
-	defer func() { w.waited += time.Since(began) }()
+	made := time.Now()
+	defer func() { w.began = time.Now(); w.waited += w.began.Sub(made) }()
 	if err := w.session.gate(w.ctx); err != nil {
 		return err
 	}
 	w.sent++
+	emitted := time.Now()
+	sequence := uint64(w.sent) //nolint:gosec // a count
+	w.spans.Record(telemetry.FrameTimes{Sequence: sequence, Start: w.began, End: emitted})
 	return w.stream.Send(&proto.AudioFrame{
 		SessionId: w.id, AudioData: pcm, SampleRate: sampleRate, FrameDurationMs: frameMillis,
-		SequenceNumber: w.sent, EmittedUnixNano: time.Now().UnixNano(),
+		SequenceNumber: w.sent, EmittedUnixNano: emitted.UnixNano(), Traceparent: w.spans.Traceparent(sequence),
 	})
 }
 

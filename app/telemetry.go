@@ -1,0 +1,82 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/voxedge/voxedge/telemetry"
+)
+
+// flushTimeout is how long what was recorded may take to be sent at the end.
+const flushTimeout = 5 * time.Second
+
+// newRecord returns the edge's metrics, and its tracer where the environment
+// names a place for traces.
+func newRecord(cfg Config, log *slog.Logger) (r telemetry.Edge, err error) {
+	const service = "voxedge"
+	if r.Tracer, err = newTracer(service, cfg, log); err != nil {
+		return r, err
+	}
+	if r.Metrics, err = telemetry.NewMetrics(service, cfg.metrics); err != nil {
+		return r, err
+	}
+	if r.Tracer == nil {
+		return r, nil
+	}
+	return r, errors.Join(
+		r.Count("voxedge.trace.spans.exported", "{span}", "Spans that the OTLP endpoint has taken.", r.Tracer.Exported),
+		r.Count("voxedge.trace.spans.lost", "{span}", "Spans that the OTLP endpoint has refused, or that were left at the end.", r.Tracer.Lost),
+		r.Count("voxedge.trace.utterances.given_up", "{utterance}", "Utterances whose frames were not traced because TRACE_BUFFER_BYTES were taken.", r.Tracer.GivenUp),
+		r.Gauge("voxedge.trace.buffer.used", "By", "Memory of frames that wait to be sent as spans.", r.Tracer.Buffered),
+		r.Gauge("voxedge.trace.buffer.limit", "By", "TRACE_BUFFER_BYTES.", func() int64 { return int64(cfg.TraceBufferBytes) }),
+	)
+}
+
+func newTracer(service string, cfg Config, log *slog.Logger) (*telemetry.Tracer, error) {
+	if !cfg.tracing {
+		return nil, nil
+	}
+	return telemetry.NewTracer(service, cfg.TraceBufferBytes, log)
+}
+
+func shutdownTracer(t *telemetry.Tracer) error {
+	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	defer cancel()
+	return t.Shutdown(ctx)
+}
+
+func shutdownRecord(r telemetry.Edge) error {
+	err := shutdownTracer(r.Tracer)
+	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	defer cancel()
+	if failed := r.Shutdown(ctx); failed != nil && !errors.Is(failed, context.DeadlineExceeded) {
+		err = errors.Join(err, failed)
+	}
+	return err
+}
+
+// gauges shows what the edge's parts hold.
+func (e *edge) gauges() error {
+	up := func(ok bool) int64 {
+		if ok {
+			return 1
+		}
+		return 0
+	}
+	return errors.Join(
+		e.record.Gauge("voxedge.sessions", "{session}", "Places taken by sessions and by connections on their way to one.",
+			func() int64 { taken, _ := e.hub.Sessions(); return int64(taken) }),
+		e.record.Gauge("voxedge.sessions.limit", "{session}", "Places there are: MAX_CONNECTIONS.",
+			func() int64 { _, limit := e.hub.Sessions(); return int64(limit) }),
+		e.record.Gauge("voxedge.draining", "", "1 while the edge takes no new sessions because it leaves.",
+			func() int64 { return up(e.hub.Draining()) }),
+		e.record.Gauge("voxedge.workers.healthy", "{worker}", "Workers that are healthy.",
+			func() int64 { healthy, _ := e.pool.Workers(); return int64(healthy) }),
+		e.record.Gauge("voxedge.workers.known", "{worker}", "Workers that are known.",
+			func() int64 { _, known := e.pool.Workers(); return int64(known) }),
+		e.record.Gauge("voxedge.redis.up", "", "1 while Redis answers.",
+			func() int64 { return up(e.health.OK("redis")) }),
+	)
+}

@@ -1,0 +1,103 @@
+package session
+
+import (
+	"time"
+
+	"github.com/voxedge/voxedge/telemetry"
+)
+
+// sound is what an utterance sounded like to its client.
+type sound struct {
+	waits     telemetry.Distribution // from worker to client
+	lateness  telemetry.Distribution // against the pacing
+	underruns int                    // the client had played all it was sent
+	first     time.Duration          // from the text to the first frame
+}
+
+// written takes note of a frame that has left. due is when it might have,
+// unless it came later than that.
+func (s *Session) written(e *entry, due, now time.Time) {
+	u := e.utterance
+	u.frames++
+	if u.frames == 1 {
+		u.sound.first = now.Sub(u.accepted)
+		s.story.firstAudio(u.sound.first)
+		s.hub.recorder.FirstAudio(u.sound.first)
+	}
+	u.sound.waits.Observe(now.Sub(e.frame.Received))
+	if s.pace.lead >= 0 {
+		since := e.frame.Received
+		if due.After(since) {
+			since = due
+		}
+		if s.resumed.After(since) {
+			since = s.resumed
+		}
+		u.sound.lateness.Observe(now.Sub(since))
+	}
+	ranDry := s.pace.sent(now)
+	if u.frames > 1 && ranDry.After(s.resumed) {
+		u.sound.underruns++
+	}
+	if u.timed {
+		s.trace(e)
+	}
+}
+
+// trace takes down the frame's way for its span, and for a client that asked.
+func (s *Session) trace(e *entry) {
+	u, now := e.utterance, time.Now()
+	if u.spans != nil {
+		u.spans.Record(telemetry.FrameTimes{
+			Sequence: s.sequence, Start: e.frame.Received, Queued: e.queued, End: now, Depth: s.queue.n,
+			Parent: u.spans.Parent(e.frame.Traceparent),
+		})
+		s.receipts.sent(s.sequence, now, u.trace)
+	}
+	if s.timings != nil {
+		s.timings.add(s.sequence, e, now, s.queue.n)
+	}
+}
+
+// tellTimings sends what a client asked for, if there is much of it.
+func (s *Session) tellTimings(u *utterance) {
+	if s.timings != nil && len(s.timings.frames) >= timingsBatch {
+		s.timings.flush(s, u)
+	}
+}
+
+// observed hands on what an utterance that is over sounded like.
+func (s *Session) observed(u *utterance, why Reason, err error) {
+	s.story.utteranceOver(why, &u.sound)
+	s.hub.recorder.UtteranceEnded(string(why), u.script.Runes(), u.frames)
+	s.hub.recorder.Frames(&u.sound.waits, &u.sound.lateness, u.sound.underruns)
+	worker, model := s.speaker.Worker()
+	u.trace.End(telemetry.UtteranceEnd{
+		Reason: string(why), Worker: worker, Model: model, Characters: u.script.Runes(), Frames: u.frames,
+		Underruns: u.sound.underruns, FirstAudio: u.sound.first, WorstLateness: u.sound.lateness.Max, Err: err,
+	})
+	if s.timings != nil {
+		s.timings.flush(s, u)
+	}
+}
+
+// timings tells a client that asked for it where its frames' time went, some
+// frames at once. The session's lock guards it.
+type timings struct{ frames [][6]int64 }
+
+const timingsBatch = 50
+
+// Timings are Unix microseconds: emitted by the worker or 0, received by the
+// edge, queued, written; with the sequence before and the queue's depth behind.
+func (t *timings) add(sequence uint64, e *entry, written time.Time, depth int) {
+	t.frames = append(t.frames, [6]int64{int64(sequence), e.frame.Emitted / 1000, //nolint:gosec // a count of frames
+		e.frame.Received.UnixMicro(), e.queued.UnixMicro(), written.UnixMicro(), int64(depth)})
+}
+
+func (t *timings) flush(s *Session, u *utterance) {
+	if len(t.frames) == 0 || s.state == Ended {
+		return
+	}
+	s.send(timingsMessage{"timings", u.number, u.trace.TraceID(), u.accepted.UnixMicro(), t.frames})
+	t.frames = t.frames[:0]
+}

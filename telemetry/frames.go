@@ -1,0 +1,201 @@
+package telemetry
+
+import (
+	"encoding/hex"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Stage is a part of a frame's way that has a span of its own.
+type Stage uint8
+
+// The stages, in order.
+const (
+	Synthesize Stage = iota // in the worker
+	Forward                 // in the edge
+	Play                    // in the client
+)
+
+// FrameTimes is one frame at one stage.
+type FrameTimes struct {
+	Sequence uint64
+	Start    time.Time
+	Queued   time.Time  // Forward: when it was put in the session's queue
+	End      time.Time  // not before Start
+	Depth    int        // Forward: frames in the queue when this one left, itself included
+	Parent   SpanParent // of the stage before; the zero value is the utterance's span
+	Clock    ClockError // Play: how the client's clock was corrected
+}
+
+// ClockError is what is known of another machine's clock.
+type ClockError struct {
+	Offset time.Duration // that its clock is ahead of ours; already taken off the times
+	Bound  time.Duration // that Offset may be wrong by
+}
+
+// SpanParent is the id of a span in the same trace, or zero.
+type SpanParent [8]byte
+
+// chunkRecords is how many frames one piece of memory holds: at 20 ms a frame,
+// somewhat more than a second.
+const chunkRecords = 64
+
+// record is FrameTimes as it waits for the exporter.
+type record struct {
+	sequence           uint64
+	start, queued, end int64 // Unix nanoseconds; Play: queued is the clock's offset
+	parent             SpanParent
+	extra              int64 // Forward: depth; Play: the bound of the clock's error, nanoseconds
+}
+
+// chunk is written by one goroutine and read by the exporter: n says how many
+// records are whole.
+type chunk struct {
+	n       atomic.Int32
+	next    atomic.Pointer[chunk]
+	records [chunkRecords]record
+}
+
+// chunkBytes is the memory of a chunk, for the bound.
+const chunkBytes = chunkRecords*56 + 32
+
+// frameBuffer bounds the memory of all records that wait.
+type frameBuffer struct {
+	limit int64
+	taken atomic.Int64
+	free  sync.Pool
+}
+
+func newFrameBuffer(bytes int) *frameBuffer {
+	return &frameBuffer{limit: max(1, int64(bytes/chunkBytes)), free: sync.Pool{New: func() any { return new(chunk) }}}
+}
+
+// take returns an empty chunk, or nil when all are taken.
+func (b *frameBuffer) take() *chunk {
+	if b.taken.Add(1) > b.limit {
+		b.taken.Add(-1)
+		return nil
+	}
+	return b.free.Get().(*chunk)
+}
+
+func (b *frameBuffer) give(c *chunk) {
+	c.n.Store(0)
+	c.next.Store(nil)
+	b.free.Put(c)
+	b.taken.Add(-1)
+}
+
+// Frames takes down one stage of one utterance's frames. Record and Close
+// belong to one goroutine at a time. A nil Frames takes down nothing.
+type Frames struct {
+	buffer   *frameBuffer
+	stage    Stage
+	trace    trace.TraceID
+	traceHex string
+	parent   SpanParent // of frames that have none of their own
+	seed     uint64     // of the spans' ids
+
+	writing *chunk
+	closed  atomic.Bool
+	givenUp atomic.Bool // there was no memory: its spans are not sent any more
+
+	reading *chunk // the exporter's
+	read    int32
+	prefix  []byte // what its spans have in common, encoded
+}
+
+func newFrames(b *frameBuffer, stage Stage, parent trace.SpanContext) *Frames {
+	first := b.take()
+	id := parent.TraceID()
+	f := &Frames{
+		buffer: b, stage: stage, trace: id, traceHex: hex.EncodeToString(id[:]), parent: SpanParent(parent.SpanID()),
+		seed: rand.Uint64(), writing: first, reading: first, //nolint:gosec // an id, not a secret
+	}
+	f.givenUp.Store(first == nil)
+	return f
+}
+
+// Record takes down one frame. It does not wait and does not allocate.
+func (f *Frames) Record(t FrameTimes) {
+	if f == nil || f.givenUp.Load() {
+		return
+	}
+	n := f.writing.n.Load()
+	if n == chunkRecords {
+		next := f.buffer.take()
+		if next == nil {
+			f.givenUp.Store(true)
+			return
+		}
+		f.writing.next.Store(next)
+		f.writing, n = next, 0
+	}
+	r := &f.writing.records[n]
+	r.sequence, r.start, r.end, r.parent = t.Sequence, t.Start.UnixNano(), t.End.UnixNano(), t.Parent
+	switch f.stage {
+	case Forward:
+		r.queued, r.extra = t.Queued.UnixNano(), int64(t.Depth)
+	case Play:
+		r.queued, r.extra = int64(t.Clock.Offset), int64(t.Clock.Bound)
+	case Synthesize:
+	}
+	f.writing.n.Store(n + 1)
+}
+
+// Close says that no frame follows.
+func (f *Frames) Close() {
+	if f != nil {
+		f.closed.Store(true)
+	}
+}
+
+// GivenUp reports whether there was no memory for all frames.
+func (f *Frames) GivenUp() bool { return f != nil && f.givenUp.Load() }
+
+// SpanID returns the id of the frame's span.
+func (f *Frames) SpanID(sequence uint64) SpanParent {
+	x := f.seed + sequence*0x9e3779b97f4a7c15 // the steps of SplitMix64: no two frames have the same
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	x ^= x >> 31
+	if x == 0 { // is no id
+		x = 1
+	}
+	return SpanParent{byte(x >> 56), byte(x >> 48), byte(x >> 40), byte(x >> 32), byte(x >> 24), byte(x >> 16), byte(x >> 8), byte(x)}
+}
+
+// Traceparent returns the W3C context of the frame's span.
+func (f *Frames) Traceparent(sequence uint64) string {
+	if f == nil {
+		return ""
+	}
+	id := f.SpanID(sequence)
+	b := append(make([]byte, 0, traceparentLength), "00-"...)
+	b = append(b, f.traceHex...)
+	b = append(b, '-')
+	b = hex.AppendEncode(b, id[:])
+	return string(append(b, "-01"...))
+}
+
+const traceparentLength = len("00-0123456789abcdef0123456789abcdef-0123456789abcdef-01")
+
+// Parent reads the W3C context of a span that is to be a frame's parent. One
+// that is not of this trace is none.
+func (f *Frames) Parent(traceparent string) (parent SpanParent) {
+	const idAt, parentAt = 3, 36
+	if f == nil || len(traceparent) != traceparentLength || traceparent[:idAt] != "00-" ||
+		traceparent[idAt:parentAt-1] != f.traceHex || traceparent[parentAt-1] != '-' {
+		return SpanParent{}
+	}
+	var digits [16]byte
+	copy(digits[:], traceparent[parentAt:])
+	if _, err := hex.Decode(parent[:], digits[:]); err != nil {
+		return SpanParent{}
+	}
+	return parent
+}

@@ -1,0 +1,362 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	otelcodes "go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
+	semconv "go.opentelemetry.io/otel/semconv/v1.40.0"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
+	resourcepb "go.opentelemetry.io/proto/otlp/resource/v1"
+)
+
+const scopeName = "github.com/voxedge/voxedge"
+
+// Tracer makes the traces of one process: a span for each session's opening, a
+// trace for each utterance, a span for each frame. A nil Tracer makes none.
+type Tracer struct {
+	sampled  *sdk.TracerProvider // as OTEL_TRACES_SAMPLER decides
+	always   *sdk.TracerProvider // as a client has decided
+	exporter *exporter
+	buffer   *frameBuffer
+}
+
+// TracingWanted reports whether the environment names a place for traces.
+func TracingWanted(environ map[string]string) bool {
+	if strings.EqualFold(environ["OTEL_SDK_DISABLED"], "true") || environ["OTEL_TRACES_EXPORTER"] == "none" {
+		return false
+	}
+	return environ["OTEL_TRACES_EXPORTER"] == "otlp" || environ["OTEL_EXPORTER_OTLP_ENDPOINT"] != "" || environ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] != ""
+}
+
+// MetricsWanted reports whether the environment names a place for metrics,
+// besides Prometheus, which comes for them.
+func MetricsWanted(environ map[string]string) bool {
+	if strings.EqualFold(environ["OTEL_SDK_DISABLED"], "true") || environ["OTEL_METRICS_EXPORTER"] == "none" {
+		return false
+	}
+	return environ["OTEL_METRICS_EXPORTER"] == "otlp" || environ["OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"] != ""
+}
+
+// overGRPC reports which of OTLP's two ways is meant: by the variable, or else
+// by the port, which is 4317 for gRPC alone.
+func overGRPC(signal string) bool {
+	protocol := os.Getenv("OTEL_EXPORTER_OTLP_" + signal + "_PROTOCOL")
+	if protocol == "" {
+		protocol = os.Getenv("OTEL_EXPORTER_OTLP_PROTOCOL")
+	}
+	if protocol != "" {
+		return protocol == "grpc"
+	}
+	endpoint := os.Getenv("OTEL_EXPORTER_OTLP_" + signal + "_ENDPOINT")
+	if endpoint == "" {
+		endpoint = os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT")
+	}
+	return strings.HasSuffix(strings.TrimRight(endpoint, "/"), ":4317")
+}
+
+func traceClient() otlptrace.Client {
+	if overGRPC("TRACES") {
+		return otlptracegrpc.NewClient(otlptracegrpc.WithRetry(otlptracegrpc.RetryConfig{}))
+	}
+	return otlptracehttp.NewClient(otlptracehttp.WithRetry(otlptracehttp.RetryConfig{}))
+}
+
+// NewTracer returns a tracer that exports by OTLP as the OTEL_* variables say,
+// and holds at most so many bytes of what could not be exported yet. Shutdown
+// ends it.
+func NewTracer(service string, bufferBytes int, log *slog.Logger) (*Tracer, error) {
+	return newTracer(service, bufferBytes, traceClient(), log)
+}
+
+func newTracer(service string, bufferBytes int, client otlptrace.Client, log *slog.Logger) (*Tracer, error) {
+	about, err := about(service)
+	if err != nil {
+		return nil, err
+	}
+	e := newExporter(client, resourceProto(about), scopeName, log)
+	exporting, err := otlptrace.New(context.Background(), e)
+	if err != nil {
+		return nil, err
+	}
+	// The SDK's own batching would drop what does not fit its queue; the exporter
+	// only takes note, so that nothing waits.
+	handing := sdk.WithSpanProcessor(sdk.NewSimpleSpanProcessor(exporting))
+	return &Tracer{
+		sampled:  sdk.NewTracerProvider(handing, sdk.WithResource(about)),
+		always:   sdk.NewTracerProvider(handing, sdk.WithResource(about), sdk.WithSampler(sdk.AlwaysSample())),
+		exporter: e, buffer: newFrameBuffer(bufferBytes),
+	}, nil
+}
+
+// about describes the process; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES
+// have the last word.
+func about(service string) (*resource.Resource, error) {
+	r, err := resource.New(context.Background(), resource.WithAttributes(semconv.ServiceName(service)), resource.WithHost(),
+		resource.WithProcessPID(), resource.WithTelemetrySDK(), resource.WithFromEnv())
+	if errors.Is(err, resource.ErrPartialResource) {
+		err = nil
+	}
+	return r, err
+}
+
+func resourceProto(r *resource.Resource) *resourcepb.Resource {
+	out := &resourcepb.Resource{}
+	for _, a := range r.Attributes() {
+		value := &commonpb.AnyValue{Value: &commonpb.AnyValue_StringValue{StringValue: a.Value.String()}}
+		if a.Value.Type() == attribute.INT64 {
+			value = &commonpb.AnyValue{Value: &commonpb.AnyValue_IntValue{IntValue: a.Value.AsInt64()}}
+		}
+		out.Attributes = append(out.Attributes, &commonpb.KeyValue{Key: string(a.Key), Value: value})
+	}
+	return out
+}
+
+// Provider returns what instrumentation libraries make spans with.
+func (t *Tracer) Provider() trace.TracerProvider {
+	if t == nil {
+		return noop.NewTracerProvider()
+	}
+	return t.sampled
+}
+
+// Shutdown sends what is left, until ctx is done.
+func (t *Tracer) Shutdown(ctx context.Context) error {
+	if t == nil {
+		return nil
+	}
+	return t.exporter.Stop(ctx)
+}
+
+// Exported returns how many spans the collector has taken.
+func (t *Tracer) Exported() int64 { return t.exporter.sent.Load() }
+
+// Lost returns how many spans the collector refused or were left at the end.
+func (t *Tracer) Lost() int64 { return t.exporter.lost.Load() }
+
+// GivenUp returns how many utterances' frames were not traced for want of memory.
+func (t *Tracer) GivenUp() int64 { return t.exporter.givenUp.Load() }
+
+// Buffered returns how many bytes of frames wait to be sent.
+func (t *Tracer) Buffered() int64 { return t.buffer.taken.Load() * chunkBytes }
+
+// Frames returns what takes down a stage of the frames of the span in ctx, or
+// nil where it is not sampled.
+func (t *Tracer) Frames(ctx context.Context, stage Stage) *Frames {
+	parent := trace.SpanContextFromContext(ctx)
+	if t == nil || !parent.IsSampled() {
+		return nil
+	}
+	f := newFrames(t.buffer, stage, parent)
+	t.exporter.open(f)
+	return f
+}
+
+// SessionStart is what is known when a session opens.
+type SessionStart struct {
+	ID          string
+	Traceparent string // W3C context that the client gave, or empty
+	Remote      string
+	Model       string
+	Pacing      string
+	Resumed     bool
+}
+
+// SessionTrace is the span of a session's opening, to which its utterances are
+// linked. A nil SessionTrace is of a session that is not traced.
+type SessionTrace struct {
+	tracer  *Tracer
+	opening trace.Span
+	// utterances makes their spans. Where the client gave a context its decision
+	// holds for them too, though each is a trace of its own.
+	utterances trace.Tracer
+}
+
+var traceContext propagation.TraceContext
+
+// remote returns a context with the span that a W3C traceparent names.
+func remote(ctx context.Context, traceparent string) context.Context {
+	if traceparent == "" {
+		return ctx
+	}
+	return traceContext.Extract(ctx, propagation.MapCarrier{"traceparent": traceparent})
+}
+
+// Traceparent returns the W3C context of the span in ctx, or nothing.
+func Traceparent(ctx context.Context) string {
+	carrier := propagation.MapCarrier{}
+	traceContext.Inject(ctx, carrier)
+	return carrier["traceparent"]
+}
+
+// Session begins the opening of a session.
+func (t *Tracer) Session(s SessionStart) *SessionTrace {
+	if t == nil {
+		return nil
+	}
+	ctx := remote(context.Background(), s.Traceparent)
+	given := trace.SpanContextFromContext(ctx).IsValid()
+	attrs := []attribute.KeyValue{semconv.SessionID(s.ID), semconv.ClientAddress(s.Remote),
+		attribute.String("voxedge.pacing", s.Pacing), attribute.Bool("voxedge.session.resumed", s.Resumed)}
+	if s.Model != "" {
+		attrs = append(attrs, attribute.String("voxedge.model", s.Model))
+	}
+	_, span := t.sampled.Tracer(scopeName).Start(ctx, "session", trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attrs...))
+	out := &SessionTrace{tracer: t, opening: span, utterances: t.sampled.Tracer(scopeName)}
+	switch {
+	case given && span.SpanContext().IsSampled():
+		out.utterances = t.always.Tracer(scopeName)
+	case given:
+		out.utterances = nil
+	}
+	return out
+}
+
+// Opened ends the span: the client has been greeted.
+func (s *SessionTrace) Opened() {
+	if s != nil {
+		s.opening.End()
+	}
+}
+
+// Context returns parent with the span of the session's opening.
+func (s *SessionTrace) Context(parent context.Context) context.Context {
+	if s == nil {
+		return parent
+	}
+	return trace.ContextWithSpan(parent, s.opening)
+}
+
+// UtteranceStart is what is known when an utterance begins.
+type UtteranceStart struct {
+	Session     string
+	Number      uint64
+	Accepted    time.Time
+	Traceparent string // W3C context that the client gave with its text, or empty
+	Earlier     string // W3C context of what was spoken of it before it was resumed, or empty
+}
+
+// UtteranceTrace is the root of an utterance's trace. A nil UtteranceTrace is
+// of one that is not traced.
+type UtteranceTrace struct {
+	span   trace.Span
+	frames *Frames
+}
+
+// Utterance begins the trace of an utterance: one of its own, or where the
+// client gave a context with the text, a part of that.
+func (s *SessionTrace) Utterance(u UtteranceStart) *UtteranceTrace {
+	if s == nil || s.utterances == nil {
+		return nil
+	}
+	links := []trace.Link{{SpanContext: s.opening.SpanContext()}}
+	if earlier := trace.SpanContextFromContext(remote(context.Background(), u.Earlier)); earlier.IsValid() {
+		links = append(links, trace.Link{SpanContext: earlier})
+	}
+	ctx, span := s.utterances.Start(remote(context.Background(), u.Traceparent), "utterance",
+		trace.WithTimestamp(u.Accepted), trace.WithSpanKind(trace.SpanKindServer), trace.WithLinks(links...),
+		trace.WithAttributes(semconv.SessionID(u.Session), attribute.Int64("voxedge.utterance.number", int64(u.Number)))) //nolint:gosec // a count
+	return &UtteranceTrace{span: span, frames: s.tracer.Frames(ctx, Forward)}
+}
+
+// Spans takes down its frames' way through the edge; it is nil when the
+// utterance is not sampled.
+func (u *UtteranceTrace) Spans() *Frames {
+	if u == nil {
+		return nil
+	}
+	return u.frames
+}
+
+// Context returns parent with the utterance's span, sampled or not.
+func (u *UtteranceTrace) Context(parent context.Context) context.Context {
+	if u == nil {
+		return parent
+	}
+	return trace.ContextWithSpan(parent, u.span)
+}
+
+// Traceparent returns the W3C context of the utterance's span.
+func (u *UtteranceTrace) Traceparent() string {
+	if u == nil {
+		return ""
+	}
+	return Traceparent(u.Context(context.Background()))
+}
+
+// TraceID returns the trace's id as Jaeger shows it, or nothing when it is not
+// sampled.
+func (u *UtteranceTrace) TraceID() string {
+	if u == nil || !u.span.SpanContext().IsSampled() {
+		return ""
+	}
+	return u.span.SpanContext().TraceID().String()
+}
+
+// Event takes down that something happened to the utterance as a whole.
+func (u *UtteranceTrace) Event(name string) {
+	if u != nil {
+		u.span.AddEvent(name)
+	}
+}
+
+// UtteranceEnd is what has become of an utterance.
+type UtteranceEnd struct {
+	Reason        string
+	Worker, Model string
+	Characters    int
+	Frames        uint64
+	Underruns     int
+	FirstAudio    time.Duration // 0: there was none
+	WorstLateness time.Duration
+	Err           error // why it failed
+}
+
+// End ends the utterance's span.
+func (u *UtteranceTrace) End(e UtteranceEnd) {
+	if u == nil {
+		return
+	}
+	u.frames.Close()
+	u.span.SetAttributes(
+		attribute.String("voxedge.utterance.reason", e.Reason),
+		attribute.String("voxedge.worker", e.Worker),
+		attribute.String("voxedge.model", e.Model),
+		attribute.Int("voxedge.utterance.characters", e.Characters),
+		attribute.Int64("voxedge.utterance.frames", int64(e.Frames)), //nolint:gosec // a count
+		attribute.Int("voxedge.utterance.underruns", e.Underruns),
+		attribute.Float64("voxedge.utterance.first_audio_ms", milliseconds(e.FirstAudio)),
+		attribute.Float64("voxedge.utterance.worst_lateness_ms", milliseconds(e.WorstLateness)),
+	)
+	if u.frames.GivenUp() {
+		u.span.SetAttributes(attribute.Bool("voxedge.trace.frames_given_up", true))
+	}
+	if e.Err != nil {
+		u.span.SetStatus(otelcodes.Error, e.Err.Error())
+	}
+	u.span.End()
+}
+
+// Play returns what takes down when the client heard the utterance's frames.
+// The caller closes it.
+func (s *SessionTrace) Play(u *UtteranceTrace) *Frames {
+	if s == nil || u == nil {
+		return nil
+	}
+	return s.tracer.Frames(u.Context(context.Background()), Play)
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
