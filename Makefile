@@ -1,7 +1,7 @@
 # The two commands a newcomer needs are 'make dev' and 'make test'.
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
-.PHONY: build dev test vet lint test-go test-faults fuzz proto clean
+.PHONY: build dev jaeger test vet lint test-go test-faults bench-tracing fuzz proto clean
 
 LINT_VERSION := v2.15.0
 LINT := bin/golangci-lint-$(LINT_VERSION)
@@ -12,6 +12,10 @@ build: ## the binary, static
 dev: build ## everything in one process, with a voice where one can be had
 	@./dev-voice.sh
 	@exec bin/voxedge dev
+
+jaeger: ## look at the traces: run voxedge with OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317
+	@echo "Jaeger's page is http://localhost:16686; Ctrl-C ends it."
+	@if docker info >/dev/null 2>&1; then docker compose up jaeger; else exec $$(.ci/jaeger); fi
 
 test: vet lint test-go ## all that must pass
 
@@ -30,6 +34,9 @@ test-go:
 
 test-faults: ## only the faults and the soak: processes killed, stalled, cut off
 	go test -race -timeout 20m -count=1 -v -run 'Fault|Soak' ./e2e
+
+bench-tracing: ## what tracing costs the edge, a frame
+	go test -run '^$$' -bench Tracing -benchtime 3x ./e2e
 
 # Each fuzz target for FUZZ_TIME.
 FUZZ_TIME ?= 1m

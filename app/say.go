@@ -30,6 +30,7 @@ type sayOptions struct {
 	language string
 	pacing   string
 	options  []string
+	trace    bool
 }
 
 // say speaks text through a running edge, to a WAV file or the speakers.
@@ -43,6 +44,9 @@ func say(ctx context.Context, c command) error {
 		return &fault{exitFailed, err.Error(), "Give a file with -o hello.wav, or install aplay (alsa-utils) or ffplay (ffmpeg)"}
 	}
 	p := &progress{to: c.stderr, live: isTerminal(c.stderr)}
+	if o.trace {
+		p.times = &waterfall{heard: map[uint64]time.Time{}}
+	}
 	err = o.speak(ctx, c.stdin, out, p)
 	p.end()
 	if closeErr := out.Close(); err == nil && closeErr != nil {
@@ -50,6 +54,9 @@ func say(ctx context.Context, c command) error {
 	}
 	if err == nil {
 		p.summary(out.Name())
+		if o.trace {
+			p.times.show(c.stderr)
+		}
 	}
 	return err
 }
@@ -67,6 +74,7 @@ func (c command) sayOptions() (sayOptions, error) {
 	flags.StringVar(&o.language, "language", "", "language of the text, such as en")
 	flags.StringVar(&o.pacing, "pacing", "", "realtime or none (default: none to a file, realtime to the speakers)")
 	flags.StringArrayVar(&o.options, "option", nil, "name=value for the worker, such as speed=140; may be repeated")
+	flags.BoolVar(&o.trace, "trace", false, "show the trace's id and where the frames' time went")
 	if err := flags.Parse(c.args); err != nil {
 		return o, usageError(err)
 	}
@@ -95,6 +103,9 @@ func (o *sayOptions) endpoint() (string, error) {
 	}
 	if o.language != "" {
 		q.Set("language", o.language)
+	}
+	if o.trace {
+		q.Set("timings", "true")
 	}
 	for _, option := range o.options {
 		name, value, ok := strings.Cut(option, "=")
@@ -263,6 +274,12 @@ func (o *sayOptions) receive(ctx context.Context, ws *websocket.Conn, out io.Wri
 				return &fault{exitFailed, "the edge sent a frame that is too short", "Update voxedge on both sides"}
 			}
 			p.frame(binary.LittleEndian.Uint64(data[8:]))
+			if p.times != nil {
+				p.times.frame(p.lastSeq, time.Now(), o.output == "")
+				if err := p.times.tell(ctx, ws, false); err != nil {
+					continue // reading says why
+				}
+			}
 			if _, err := out.Write(data[16:]); err != nil {
 				return &fault{exitFailed, fmt.Sprintf("the sound cannot be written: %v", err), "See that the player or the disk works"}
 			}
@@ -271,6 +288,7 @@ func (o *sayOptions) receive(ctx context.Context, ws *websocket.Conn, out io.Wri
 		var m struct {
 			Type, Code, Message, Reason string
 			SessionID                   string `json:"session_id"`
+			Traceparent                 string
 		}
 		if err := json.Unmarshal(data, &m); err != nil {
 			return err
@@ -278,11 +296,26 @@ func (o *sayOptions) receive(ctx context.Context, ws *websocket.Conn, out io.Wri
 		switch m.Type {
 		case "session_start":
 			p.session = m.SessionID
+			if p.times != nil {
+				p.times.traceparent = m.Traceparent
+				_ = p.times.ping(ctx, ws) // reading says why it could not
+			}
+		case "pong":
+			p.times.roundTrip = time.Since(p.times.pinged)
+		case "timings":
+			var t timings
+			if err := json.Unmarshal(data, &t); err != nil {
+				return err
+			}
+			p.times.take(t)
 		case "error":
 			failure = &fault{exitFailed, fmt.Sprintf("the edge says %s: %s", m.Code, strings.TrimSuffix(m.Message, ".")), "Then say it again"}
 		case "utterance_end":
 			if m.Reason != string(session.Completed) {
 				return firstError(faultOrNil(failure), &fault{exitFailed, "the utterance ended as " + m.Reason, "Say it again"})
+			}
+			if p.times != nil {
+				return p.times.tell(ctx, ws, true)
 			}
 			return nil
 		case "session_end":
@@ -317,6 +350,7 @@ type progress struct {
 	lastSeq uint64
 	gaps    uint64
 	shown   time.Time
+	times   *waterfall // nil unless it is asked for
 }
 
 func (p *progress) asked() { p.began.CompareAndSwap(0, time.Now().UnixNano()) }

@@ -31,7 +31,7 @@ var fastBinary = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-func startFastSystem(b *testing.B) *system {
+func startFastSystem(b testing.TB) *system {
 	b.Helper()
 	fast, err := fastBinary()
 	if err != nil {

@@ -24,6 +24,8 @@ type message struct {
 	Reason       string `json:"reason"`
 	Code         string `json:"code"`
 	Message      string `json:"message"`
+	Traceparent  string `json:"traceparent"`
+	TraceID      string `json:"trace_id"`
 }
 
 // client is a real WebSocket client of another library than the edge's.

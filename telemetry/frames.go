@@ -137,6 +137,7 @@ func (f *Frames) Record(t FrameTimes) {
 	}
 	r := &f.writing.records[n]
 	r.sequence, r.start, r.end, r.parent = t.Sequence, t.Start.UnixNano(), t.End.UnixNano(), t.Parent
+	r.end = max(r.end, r.start+1) // Jaeger takes an empty span for a mistake
 	switch f.stage {
 	case Forward:
 		r.queued, r.extra = t.Queued.UnixNano(), int64(t.Depth)

@@ -1,0 +1,151 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	"google.golang.org/grpc"
+)
+
+// BenchmarkTracing weighs what tracing costs the edge: its CPU time a frame,
+// by the kernel's count, with 200 paced sessions, with one utterance in a
+// hundred traced and with all. The reference is an edge with tracing off; the
+// three take turns, so that what else the machine does meets all of them.
+func BenchmarkTracing(b *testing.B) {
+	const sessions, lasting = 200, 8 * time.Second
+	collector := startSink(b)
+	otlp := []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + collector, "OTEL_EXPORTER_OTLP_PROTOCOL=grpc"}
+	kinds := []struct {
+		name string
+		env  []string
+	}{
+		{"off", nil},
+		{"1%", append([]string{"OTEL_TRACES_SAMPLER=parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG=0.01"}, otlp...)},
+		{"on", otlp},
+	}
+	costs := map[string][]float64{}
+	for b.Loop() {
+		for _, kind := range kinds {
+			s := startFastSystem(b)
+			worker := s.worker("w1", kind.env...)
+			edge, url := s.edge(append(kind.env, "MAX_CONNECTIONS=1000")...)
+			edge.await(1, "worker is healthy")
+			costs[kind.name] = append(costs[kind.name], edge.costPerFrame(b, url, sessions, lasting))
+			edge.stop()
+			worker.stop()
+			s.redis.kill()
+		}
+	}
+	for _, kind := range kinds {
+		slices.Sort(costs[kind.name])
+		median := costs[kind.name][len(costs[kind.name])/2]
+		off := costs["off"][len(costs["off"])/2]
+		b.ReportMetric(median, strings.TrimSuffix(kind.name, "%")+"-µs/frame")
+		b.ReportMetric(median/off, strings.TrimSuffix(kind.name, "%")+"-ratio")
+	}
+	b.ReportMetric(0, "ns/op") // it says nothing here
+}
+
+// costPerFrame is the process's CPU time, in microseconds, for each frame that
+// so many paced sessions hear in the given time.
+func (p *process) costPerFrame(b *testing.B, url string, sessions int, lasting time.Duration) float64 {
+	b.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var frames atomic.Int64
+	var listening, speaking sync.WaitGroup
+	speaking.Add(sessions)
+	for range sessions {
+		listening.Go(func() {
+			ws, _, err := websocket.Dial(ctx, url, nil)
+			if err != nil {
+				b.Error(err)
+				speaking.Done()
+				return
+			}
+			defer func() { _ = ws.CloseNow() }()
+			ws.SetReadLimit(1 << 20)
+			text := strings.Repeat("a", 1000) // a minute, more than is heard
+			if err := ws.Write(ctx, websocket.MessageText, []byte(`{"type":"text","text":"`+text+`"}`)); err != nil {
+				b.Error(err)
+			}
+			for n := 0; ; n++ {
+				if _, _, err := ws.Read(ctx); err != nil {
+					return
+				}
+				if n == 20 { // the lead is behind it
+					speaking.Done()
+				}
+				frames.Add(1)
+			}
+		})
+	}
+	speaking.Wait()
+	before, framesBefore := p.cpu(b), frames.Load()
+	time.Sleep(lasting) // the measurement
+	cost := float64(p.cpu(b)-before) / float64(time.Microsecond) / float64(frames.Load()-framesBefore)
+	cancel()
+	listening.Wait()
+	return cost
+}
+
+// cpu is the time that all threads of the process have run.
+func (p *process) cpu(b *testing.B) (total time.Duration) {
+	b.Helper()
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", p.cmd.Process.Pid))
+	if err != nil || len(tasks) == 0 {
+		b.Skip("the kernel does not count threads' time here")
+	}
+	for _, path := range tasks {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			continue // the thread has just ended
+		}
+		var ran int64
+		if _, err := fmt.Fscan(bytes.NewReader(data), &ran); err != nil {
+			b.Fatal(err)
+		}
+		total += time.Duration(ran)
+	}
+	return total
+}
+
+// sink is an OTLP endpoint that takes everything and looks at nothing.
+type sink struct {
+	coltracepb.UnimplementedTraceServiceServer
+}
+
+func (sink) Export(context.Context, *coltracepb.ExportTraceServiceRequest) (*coltracepb.ExportTraceServiceResponse, error) {
+	return &coltracepb.ExportTraceServiceResponse{}, nil
+}
+
+func startSink(b *testing.B) (endpoint string) {
+	b.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	server := grpc.NewServer()
+	coltracepb.RegisterTraceServiceServer(server, sink{})
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(ln) }()
+	b.Cleanup(func() {
+		server.Stop()
+		if err := <-done; err != nil {
+			b.Error(err)
+		}
+	})
+	return "http://" + ln.Addr().String()
+}
