@@ -67,8 +67,7 @@ func newReferenceWorker(cfg Config, log *slog.Logger) (*referenceWorker, error) 
 	}
 	w := &referenceWorker{
 		cfg: cfg, log: log, ln: ln, tracer: tracer,
-		grpc: grpc.NewServer(grpc.StatsHandler(otelgrpc.NewServerHandler(otelgrpc.WithTracerProvider(tracer.Provider()),
-			otelgrpc.WithMeterProvider(metrics.NewMeterProvider()), otelgrpc.WithPropagators(propagation.TraceContext{}), otelgrpc.WithFilter(worker.Traced)))),
+		grpc:   grpc.NewServer(traced(tracer)...),
 		server: worker.NewServer(engine, cfg.WorkerMaxSessions, tracer, log),
 		name:   cfg.WorkerName, addr: cfg.WorkerAdvertise,
 	}
@@ -87,6 +86,15 @@ func newReferenceWorker(cfg Config, log *slog.Logger) (*referenceWorker, error) 
 		}
 	}
 	return w, nil
+}
+
+// traced has a server make spans of its calls, where there is a tracer.
+func traced(t *telemetry.Tracer) []grpc.ServerOption {
+	if t == nil {
+		return nil
+	}
+	return []grpc.ServerOption{grpc.StatsHandler(otelgrpc.NewServerHandler(otelgrpc.WithTracerProvider(t.Provider()),
+		otelgrpc.WithMeterProvider(metrics.NewMeterProvider()), otelgrpc.WithPropagators(propagation.TraceContext{}), otelgrpc.WithFilter(worker.Traced)))}
 }
 
 // newEngine returns the named engine. Without espeak-ng, auto falls back to

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
-	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/voxedge/voxedge/session"
 	"github.com/voxedge/voxedge/telemetry"
@@ -64,9 +63,6 @@ type Pool struct {
 func NewPool(cfg PoolConfig, source Source, log *slog.Logger) *Pool {
 	if cfg.Recorder == nil {
 		cfg.Recorder = telemetry.Discard{}
-	}
-	if cfg.Tracing == nil {
-		cfg.Tracing = noop.NewTracerProvider()
 	}
 	p := &Pool{cfg: cfg, source: source, log: log, router: router{strategy: cfg.Strategy}, known: map[string]*Worker{}}
 	p.workers.Store(new([]*Worker))

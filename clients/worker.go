@@ -73,7 +73,7 @@ type workerState struct {
 var errUnchecked = errors.New("not checked yet")
 
 func newWorker(a Announcement, tracing trace.TracerProvider, log *slog.Logger) (*Worker, error) {
-	conn, err := grpc.NewClient("passthrough:///"+a.Addr,
+	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithStaticStreamWindowSize(streamWindow),
 		grpc.WithStaticConnWindowSize(connWindow),
@@ -82,9 +82,12 @@ func newWorker(a Announcement, tracing trace.TracerProvider, log *slog.Logger) (
 			MinConnectTimeout: 2 * time.Second,
 		}),
 		grpc.WithUserAgent("voxedge"),
-		grpc.WithStatsHandler(otelgrpc.NewClientHandler(otelgrpc.WithTracerProvider(tracing), otelgrpc.WithMeterProvider(metrics.NewMeterProvider()),
-			otelgrpc.WithPropagators(propagation.TraceContext{}), otelgrpc.WithFilter(spoken))),
-	)
+	}
+	if tracing != nil {
+		options = append(options, grpc.WithStatsHandler(calls{otelgrpc.NewClientHandler(otelgrpc.WithTracerProvider(tracing),
+			otelgrpc.WithMeterProvider(metrics.NewMeterProvider()), otelgrpc.WithPropagators(propagation.TraceContext{}), otelgrpc.WithFilter(spoken))}))
+	}
+	conn, err := grpc.NewClient("passthrough:///"+a.Addr, options...)
 	if err != nil {
 		return nil, err
 	}
@@ -97,6 +100,18 @@ func newWorker(a Announcement, tracing trace.TracerProvider, log *slog.Logger) (
 	w.state.Store(&workerState{err: errUnchecked})
 	w.done.Go(func() { w.keepChecking(ctx) })
 	return w, nil
+}
+
+// calls keeps single messages, frames that is, from a handler that wants none.
+type calls struct{ stats.Handler }
+
+// HandleRPC hands on what happens to a call as a whole.
+func (c calls) HandleRPC(ctx context.Context, what stats.RPCStats) {
+	switch what.(type) {
+	case *stats.InPayload, *stats.OutPayload:
+	default:
+		c.Handler.HandleRPC(ctx, what)
+	}
 }
 
 // spoken keeps calls that belong to no utterance out of the traces.

@@ -18,7 +18,6 @@ import (
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	semconv "go.opentelemetry.io/otel/semconv/v1.40.0"
 	"go.opentelemetry.io/otel/trace"
-	"go.opentelemetry.io/otel/trace/noop"
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	resourcepb "go.opentelemetry.io/proto/otlp/resource/v1"
 )
@@ -125,10 +124,10 @@ func resourceProto(r *resource.Resource) *resourcepb.Resource {
 	return out
 }
 
-// Provider returns what instrumentation libraries make spans with.
+// Provider returns what instrumentation libraries make spans with, or nil.
 func (t *Tracer) Provider() trace.TracerProvider {
 	if t == nil {
-		return noop.NewTracerProvider()
+		return nil
 	}
 	return t.sampled
 }

@@ -119,7 +119,7 @@ func speak(url string) (u utterance, err error) {
 		}
 		if kind == websocket.MessageBinary {
 			if u.frames++; binary.LittleEndian.Uint64(data[8:]) != u.frames {
-				return u, fmt.Errorf("frame %d came as the %d.", binary.LittleEndian.Uint64(data[8:]), u.frames)
+				return u, fmt.Errorf("frame %d came as the %d", binary.LittleEndian.Uint64(data[8:]), u.frames)
 			}
 			continue
 		}
