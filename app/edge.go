@@ -25,6 +25,7 @@ type edge struct {
 	log      *slog.Logger
 	redis    *redis.Client // nil when REDIS_URL is off
 	registry *clients.Registry
+	journal  *clients.Journal // nil when REDIS_URL is off
 	pool     *clients.Pool
 	hub      *session.Hub
 	health   *handlers.Health
@@ -73,7 +74,8 @@ func newEdge(cfg Config, log *slog.Logger) (*edge, error) {
 	}, source, log)
 	var journal session.Journal
 	if e.redis != nil {
-		journal = clients.NewJournal(e.redis, cfg.ResumeWindow)
+		e.journal = clients.NewJournal(e.redis, cfg.ResumeWindow)
+		journal = e.journal
 	}
 	e.hub = session.NewHub(session.Config{
 		MaxSessions:       cfg.MaxConnections,
@@ -129,6 +131,9 @@ func (e *edge) run(ctx context.Context) error {
 	if e.registry != nil {
 		running.Go(func() { e.registry.Run(background) })
 	}
+	if e.journal != nil {
+		running.Go(func() { e.journal.Run(background) })
+	}
 
 	failed := make(chan error, 2)
 	private := e.health.App(adaptor.HTTPHandler(e.record.Handler()), portOf(e.public))
@@ -174,5 +179,6 @@ func (e *edge) drain() {
 	e.log.Info("drained", "duration_seconds", time.Since(began).Seconds(), "sessions_cut_off", cut)
 }
 
-// shutdown ends a Fiber app whose connections are all done or idle.
-func shutdown(app *fiber.App) error { return app.ShutdownWithTimeout(2 * time.Second) }
+// shutdown ends a Fiber app whose connections are all done or idle, but for
+// those that have not come to an end of their request.
+func shutdown(app *fiber.App) error { return app.ShutdownWithTimeout(500 * time.Millisecond) }

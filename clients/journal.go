@@ -2,8 +2,11 @@ package clients
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -19,6 +22,8 @@ const JournalPrefix = "voxedge:session:"
 type Journal struct {
 	redis *redis.Client
 	ttl   time.Duration
+	edge  string // names this edge to others
+	taken chan session.Taken
 }
 
 var _ session.Journal = (*Journal)(nil)
@@ -26,19 +31,55 @@ var _ session.Journal = (*Journal)(nil)
 // NewJournal returns a journal for sessions that can be resumed for the window.
 // Records of living sessions are saved anew within a third of it.
 func NewJournal(client *redis.Client, window time.Duration) *Journal {
-	return &Journal{client, window + window/3 + time.Second}
+	return &Journal{client, window + window/3 + time.Second, rand.Text(), make(chan session.Taken, 64)}
 }
 
+// EdgeChannel is the prefix of the channels on which an edge hears that one of
+// its sessions was taken, as "<session> <epoch>".
+const EdgeChannel = "voxedge:edge:"
+
+// Run hears of sessions that other edges take, until ctx is done.
+func (j *Journal) Run(ctx context.Context) {
+	subscription := j.redis.Subscribe(ctx, EdgeChannel+j.edge)
+	defer func() { _ = subscription.Close() }()
+	messages := subscription.Channel()
+	for {
+		select {
+		case m := <-messages:
+			if m == nil {
+				return
+			}
+			id, epoch, _ := strings.Cut(m.Payload, " ")
+			n, err := strconv.ParseInt(epoch, 10, 64)
+			if err != nil {
+				continue // it is not from an edge
+			}
+			select {
+			case j.taken <- session.Taken{ID: id, Epoch: n}:
+			case <-ctx.Done():
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Taken yields the sessions of this edge that others have taken, while Run runs.
+func (j *Journal) Taken() <-chan session.Taken { return j.taken }
+
 // save leaves alone what an edge with a newer epoch owns: one above ARGV[4].
+// Another edge that owned it until now, and lives, is told.
 var save = redis.NewScript(`
-local epoch = redis.call("HGET", KEYS[1], "epoch")
-if epoch and tonumber(epoch) > tonumber(ARGV[4]) then return 0 end
-redis.call("HSET", KEYS[1], "epoch", ARGV[1], "record", ARGV[2])
+local old = redis.call("HMGET", KEYS[1], "epoch", "edge")
+if old[1] and tonumber(old[1]) > tonumber(ARGV[4]) then return 0 end
+redis.call("HSET", KEYS[1], "epoch", ARGV[1], "record", ARGV[2], "edge", ARGV[5])
 redis.call("PEXPIRE", KEYS[1], ARGV[3])
+if old[2] and old[2] ~= ARGV[5] then redis.call("PUBLISH", ARGV[6] .. old[2], ARGV[7] .. " " .. old[1]) end
 return 1`)
 
 // Save stores the records in one round trip.
-func (j *Journal) Save(ctx context.Context, records []session.Record) (superseded []string, err error) {
+func (j *Journal) Save(ctx context.Context, records []session.Record) (superseded []session.Taken, err error) {
 	if len(records) == 0 {
 		return nil, nil
 	}
@@ -54,7 +95,7 @@ func (j *Journal) Save(ctx context.Context, records []session.Record) (supersede
 	}
 	for i, reply := range replies {
 		if stored, _ := reply.Int(); stored == 0 {
-			superseded = append(superseded, records[i].ID)
+			superseded = append(superseded, session.Taken{ID: records[i].ID, Epoch: records[i].Epoch})
 		}
 	}
 	return superseded, nil
@@ -65,7 +106,8 @@ func (j *Journal) save(ctx context.Context, to redis.Scripter, r *session.Record
 	if err != nil {
 		return nil, err
 	}
-	return save.Eval(ctx, to, []string{JournalPrefix + r.ID}, r.Epoch, data, j.ttl.Milliseconds(), unlessAbove), nil
+	return save.Eval(ctx, to, []string{JournalPrefix + r.ID}, r.Epoch, data, j.ttl.Milliseconds(), unlessAbove,
+		j.edge, EdgeChannel, r.ID), nil
 }
 
 // Load returns a session's record, or session.ErrNoRecord.
@@ -80,7 +122,7 @@ func (j *Journal) Load(ctx context.Context, id string) (r session.Record, err er
 	return r, json.Unmarshal(data, &r)
 }
 
-// Take makes the record the caller's, or fails with session.ErrNoRecord.
+// Take makes the record the caller's, or fails with session.ErrTaken.
 func (j *Journal) Take(ctx context.Context, r *session.Record) error {
 	mine := *r
 	mine.Epoch++
@@ -93,7 +135,7 @@ func (j *Journal) Take(ctx context.Context, r *session.Record) error {
 	case err != nil:
 		return err
 	case taken == 0:
-		return session.ErrNoRecord
+		return session.ErrTaken
 	}
 	*r = mine
 	return nil

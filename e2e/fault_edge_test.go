@@ -118,6 +118,44 @@ func TestFaultEdgeDrained(t *testing.T) {
 	first.await(1, "drained", "sessions_cut_off", 1)
 }
 
+// The client thinks better of it and goes back to the first edge, while the
+// second still speaks to a connection that works: the second falls silent.
+func TestFaultResumedBackAndForth(t *testing.T) {
+	s := startSystem(t)
+	s.worker("w1")
+	first, url1 := s.edge()
+	second, url2 := s.edge()
+	first.await(1, "worker is healthy")
+	second.await(1, "worker is healthy")
+	l := listen(t, "", url1)
+	l.say(speech)
+	l.hearSome(20)
+	_ = l.ws.CloseNow()
+	l.urls = []string{url2}
+	l.connect()
+	l.hearSome(5)
+	abandoned := l.ws
+	l.urls = []string{url1}
+	l.connect()
+	told := make(chan error, 1)
+	go func() {
+		for {
+			if _, _, err := abandoned.Read(context.Background()); err != nil {
+				told <- err
+				return
+			}
+		}
+	}()
+	l.expectEnd(l.hear(1), len(speech))
+	if err := <-told; websocket.CloseStatus(err) != websocket.StatusNormalClosure {
+		t.Errorf("the abandoned connection was told %v", err)
+	}
+	line := second.await(1, "session ended", "session_id", l.id)
+	if line["reason"] != "resumed_elsewhere" || line["frames"].(float64) > 60 {
+		t.Errorf("the second edge went on: %v", line)
+	}
+}
+
 // Two edges behind a TCP proxy are replaced one after the other while a client
 // listens: not a frame is lost.
 func TestFaultRollingRestart(t *testing.T) {

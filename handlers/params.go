@@ -66,7 +66,7 @@ func parseQuery(query map[string]string) (ask ask, problem *session.Error) {
 		case name == "after":
 			n, err := strconv.ParseUint(value, 10, 63)
 			if err != nil {
-				return ask, session.Errorf(session.InvalidMessage, "Give the sequence of the last frame received", "the parameter after, %.40q, is not a whole number", value)
+				return ask, session.Errorf(session.InvalidMessage, "Give the sequence of the last frame received", "the parameter after, %.40q, is not the sequence of a frame", value)
 			}
 			ask.after = n
 		case name == "model":
@@ -91,6 +91,11 @@ func parseQuery(query map[string]string) (ask ask, problem *session.Error) {
 			}
 			p.Options[strings.Clone(name[len(optionPrefix):])] = strings.Clone(value)
 		}
+	}
+	if resuming := query["session"] != "" || query["after"] != "" || query["resume_token"] != ""; resuming &&
+		(query["session"] == "" || query["after"] == "" || query["resume_token"] == "") {
+		return ask, session.Errorf(session.InvalidMessage, "Give session, after and resume_token to resume a session, or none of them for a new one",
+			"the session to resume is not named whole")
 	}
 	return ask, nil
 }

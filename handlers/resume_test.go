@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -160,11 +161,77 @@ func TestResumeTakesOverALivingConnection(t *testing.T) {
 	for i := uint64(5); i < 40; i++ {
 		must(t, c.next().Sequence == i+1, "frame %d", i+1)
 	}
-	for {
-		if _, err := old.read(); err != nil {
-			must(t, websocket.CloseStatus(err) == -1, "the old connection was told %v", err)
+	for told := false; ; {
+		m, err := old.read()
+		if err != nil {
+			must(t, told && websocket.CloseStatus(err) == 1000, "the old connection was told %v", err)
 			break
 		}
+		told = m.Type == "session_end" && m.Reason == "resumed_elsewhere"
+	}
+}
+
+// A network that breaks again at once leaves the session no time to speak, or
+// even to find out what it would.
+func TestResumeThatIsLostAtOnce(t *testing.T) {
+	e := startEdge(t, testConfig(), nil)
+	for range 50 {
+		c, start := e.greeted("")
+		c.say(strings.Repeat("a", 30), true)
+		for range 5 {
+			c.next()
+		}
+		_ = c.ws.CloseNow()
+		for range 3 {
+			again, _, err := e.dial(resumeQuery(start, 5))
+			must(t, err == nil, "%v", err)
+			_ = again.ws.CloseNow()
+		}
+		c = e.resume(start, 5)
+		m := c.next()
+		must(t, m.Sequence == 6 && bytes.Equal(m.samples, frame(5)), "it went on with another frame as %d", m.Sequence)
+		_ = c.ws.CloseNow()
+	}
+}
+
+// Tabs, or tries that overtake each other: one of them has the session in the
+// end, and none is told that it is gone.
+func TestResumesAtOnce(t *testing.T) {
+	cfg := testConfig()
+	cfg.MaxSessions = 100
+	e := startEdge(t, cfg, nil)
+	for range 20 {
+		c, start := e.greeted("")
+		c.say(strings.Repeat("a", 30), true)
+		c.next()
+		_ = c.ws.CloseNow()
+		var tries sync.WaitGroup
+		var alive atomic.Int32
+		for range 4 {
+			tries.Go(func() {
+				again, response, err := e.dial(resumeQuery(start, 1))
+				if err != nil {
+					if response == nil || response.StatusCode != 503 {
+						t.Errorf("%v", err)
+					}
+					return
+				}
+				defer func() { _ = again.ws.CloseNow() }()
+				for {
+					m, err := again.read()
+					if err != nil || m.Type == "session_end" {
+						return
+					}
+					if m.Sequence == 20 { // it goes on
+						alive.Add(1)
+						_ = again.ws.Close(websocket.StatusNormalClosure, "")
+						return
+					}
+				}
+			})
+		}
+		tries.Wait()
+		must(t, alive.Load() == 1, "%d connections have the session", alive.Load())
 	}
 }
 
@@ -181,7 +248,12 @@ func TestAStrangerLearnsNothing(t *testing.T) {
 	_ = c.ws.CloseNow()
 	eventually(t, "lost", func() bool { return strings.Contains(e.logs.String(), "connection_lost") })
 	e.notFound(resumeQuery(wrong, 2))
-	e.notFound(resumeQuery(start, 3)) // a frame that never was
+	_, response, err := e.dial(resumeQuery(start, 3)) // a frame that never was
+	must(t, err != nil && response != nil && response.StatusCode == 400, "%v", err)
+	for _, part := range []string{"after=2", "resume_token=x", "session=" + start.SessionID, "session=" + start.SessionID + "&resume_token=" + start.ResumeToken} {
+		_, response, err := e.dial(part)
+		must(t, err != nil && response != nil && response.StatusCode == 400, "%s: %v", part, err)
+	}
 	e.notFound("session=nothing&resume_token=x&after=0")
 	browser, _, err := e.dial(resumeQuery(wrong, 2), withOrigin)
 	must(t, err == nil, "%v", err)

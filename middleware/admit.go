@@ -57,10 +57,17 @@ func Admit(hub *session.Hub, untilClosed func(c *fiber.Ctx, leave func())) fiber
 
 // RefuseResume says why a session is not resumed.
 func RefuseResume(c *fiber.Ctx, problem *session.Error) error {
+	refusal := &Refusal{Status: fiber.StatusNotFound, Close: session.ClosePolicy, Err: problem}
 	if problem.Code == session.Draining {
-		return Refuse(c, busy(problem))
+		refusal = busy(problem)
 	}
-	return Refuse(c, &Refusal{Status: fiber.StatusNotFound, Close: session.ClosePolicy, Err: problem})
+	if problem.Code == session.ConnectionError {
+		refusal = &Refusal{Status: fiber.StatusServiceUnavailable, Close: session.CloseTryLater, RetryAfter: time.Second, Err: problem}
+	}
+	if problem.Code == session.InvalidMessage {
+		refusal.Status = fiber.StatusBadRequest
+	}
+	return Refuse(c, refusal)
 }
 
 func busy(problem *session.Error) *Refusal {

@@ -64,6 +64,9 @@ func NewHub(cfg Config, voices Voices, journal Journal, log *slog.Logger, record
 	}
 	h.done.Go(h.sweep)
 	h.done.Go(func() { h.keeper.run(h.stop) })
+	if journal != nil {
+		h.done.Go(func() { h.followTaken(journal.Taken()) })
+	}
 	return h
 }
 
@@ -151,11 +154,7 @@ func (h *Hub) Open(conn Conn, o Opening) *Session {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	h.mu.Lock()
-	h.sessions[s.id] = s
-	h.keeper.opened(s.id)
-	s.draining = h.draining
-	h.mu.Unlock()
+	overtaken := h.register(s)
 	h.recorder.SessionOpened()
 	s.log.InfoContext(s.ctx, "session opened", "remote", o.Remote, "model", s.params.Model, "language", s.params.Language,
 		"pacing", s.params.Pacing, "binary", o.Binary, "resumed", o.Resumed != nil)
@@ -165,7 +164,27 @@ func (h *Hub) Open(conn Conn, o Opening) *Session {
 	}
 	s.changed()
 	s.endIfDrained()
+	if overtaken {
+		s.end(Ending{Close: CloseDone, Reason: resumedElsewhere, Final: true})
+	}
 	return s
+}
+
+// register makes the session the one of its id, unless its client has resumed
+// it over yet another connection meanwhile. The lock of s is held.
+func (h *Hub) register(s *Session) (overtaken bool) {
+	h.mu.Lock()
+	prior := h.sessions[s.id]
+	if overtaken = prior != nil && prior.epoch > s.epoch; !overtaken {
+		h.sessions[s.id] = s
+	}
+	h.keeper.opened(s)
+	s.draining = h.draining
+	h.mu.Unlock()
+	if prior != nil && !overtaken {
+		prior.supersede(false)
+	}
+	return overtaken
 }
 
 // greet sends session_start, and to a client that resumes what it may have

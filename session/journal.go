@@ -24,6 +24,8 @@ type Record struct {
 	Worker     string              `json:"worker,omitempty"`
 	Model      string              `json:"model,omitempty"`
 	Utterances []RecordedUtterance `json:"utterances,omitempty"`
+
+	unowned bool // the journal cannot be asked who owns it
 }
 
 // RecordedUtterance is an utterance that the client may not have heard all of.
@@ -38,20 +40,34 @@ type RecordedUtterance struct {
 	Traceparent string `json:"traceparent,omitempty"`
 }
 
-// ErrNoRecord says that the journal has no such session.
-var ErrNoRecord = errors.New("no such session in the journal")
+// Taken is a session of which everything up to an epoch is over, because its
+// client has resumed it elsewhere.
+type Taken struct {
+	ID    string
+	Epoch int64
+}
+
+// ErrNoRecord says that the journal has no such session, and ErrTaken that
+// another connection has just resumed it.
+var (
+	ErrNoRecord = errors.New("no such session in the journal")
+	ErrTaken    = errors.New("another connection has just resumed it")
+)
 
 // Journal keeps records where other edges find them. A record expires when it
 // was not saved for the resume window.
 type Journal interface {
-	// Save stores the records. It returns the sessions among them that an edge
-	// with a newer epoch owns, whose records it has left alone.
-	Save(ctx context.Context, records []Record) (superseded []string, err error)
+	// Save stores the records. It returns those among them that a newer epoch has
+	// superseded, which it has not stored.
+	Save(ctx context.Context, records []Record) (superseded []Taken, err error)
 	// Load returns a session's record, or ErrNoRecord.
 	Load(ctx context.Context, id string) (Record, error)
-	// Take raises the record's epoch by one and stores it. It fails with
-	// ErrNoRecord when an edge with a newer epoch was faster.
+	// Take raises the record's epoch by one and stores it, and tells the edge that
+	// had it. It fails with ErrTaken when another was faster.
 	Take(ctx context.Context, r *Record) error
+	// Taken yields the sessions of this edge that another has taken. What is lost
+	// on the way, Save finds out.
+	Taken() <-chan Taken
 	// Forget removes sessions that are over for good.
 	Forget(ctx context.Context, ids []string) error
 }

@@ -50,10 +50,13 @@ func (k *keeper) changed(s *Session) {
 	k.nudge()
 }
 
-// leave takes the last record of a session whose client may come back.
+// leave takes the last record of a session whose client may come back, unless
+// it has come back already.
 func (k *keeper) leave(r Record) {
 	k.mu.Lock()
-	k.lost[r.ID] = lostRecord{record: r, until: time.Now().Add(k.window)}
+	if l, ok := k.lost[r.ID]; !ok || l.record.Epoch <= r.Epoch {
+		k.lost[r.ID] = lostRecord{record: r, until: time.Now().Add(k.window)}
+	}
 	k.mu.Unlock()
 	k.nudge()
 }
@@ -78,11 +81,29 @@ func (k *keeper) lostHere(id, token string) (Record, bool) {
 	return l.record, true
 }
 
-// opened drops the record of a session that lives again.
-func (k *keeper) opened(id string) {
+// take raises the record's epoch by one, or fails with ErrTaken when another
+// was faster. It is the journal's Take for sessions lost here.
+func (k *keeper) take(r *Record) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	delete(k.lost, id)
+	l, ok := k.lost[r.ID]
+	if !ok || l.record.Epoch != r.Epoch {
+		return ErrTaken
+	}
+	r.Epoch++
+	l.record.Epoch, l.saved = r.Epoch, false
+	k.lost[r.ID] = l
+	return nil
+}
+
+// opened drops the record of a session that lives again, unless it has been
+// taken once more meanwhile.
+func (k *keeper) opened(s *Session) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if l, ok := k.lost[s.id]; ok && l.record.Epoch <= s.epoch {
+		delete(k.lost, s.id)
+	}
 }
 
 func (k *keeper) nudge() {
@@ -132,11 +153,9 @@ func (k *keeper) save() bool {
 		return false
 	}
 	k.saved(records)
-	for _, id := range superseded {
+	for _, taken := range superseded {
 		for _, s := range sessions {
-			if s.id == id {
-				s.supersede(false)
-			}
+			s.taken(taken)
 		}
 	}
 	return true

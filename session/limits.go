@@ -67,8 +67,8 @@ func (s *Session) ping(now time.Time) {
 	}
 }
 
-// silent reports whether there is nothing to speak but what the client still
-// owes: the rest of a partial text.
+// silent reports whether there is nothing to speak but what waits for the
+// client: the rest of a partial text, or the end of a pause.
 func (s *Session) silent() bool {
-	return len(s.utterances) == 0 || len(s.utterances) == 1 && s.open != nil && s.queue.front() == nil
+	return s.state.held() || len(s.utterances) == 0 || len(s.utterances) == 1 && s.open != nil && s.queue.front() == nil
 }

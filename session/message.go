@@ -2,6 +2,8 @@ package session
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"math"
 	"time"
 	"unicode/utf8"
@@ -63,7 +65,7 @@ func ParseMessage(data []byte) (any, *Error) {
 	}
 	if err := json.Unmarshal(data, &m); err != nil {
 		return nil, Errorf(InvalidMessage, `Send one JSON object a message, such as {"type":"text","text":"Hello"}`,
-			"the message is not what was expected: %v", err)
+			"the message is not what was expected: %s", unexpected(err))
 	}
 	switch m.Type {
 	case "text":
@@ -85,6 +87,18 @@ func ParseMessage(data []byte) (any, *Error) {
 		return nil, Errorf(InvalidMessage, `Give "type" as text, control, ping or receipt`, `the message has no "type"`)
 	}
 	return nil, Errorf(InvalidMessage, "Known types are text, control, ping and receipt", "the message type %.40q is unknown", m.Type)
+}
+
+// unexpected says what is wrong in the client's terms, not in those of Go's types.
+func unexpected(err error) string {
+	wrong, ok := errors.AsType[*json.UnmarshalTypeError](err)
+	switch {
+	case !ok:
+		return err.Error()
+	case wrong.Field == "":
+		return "it is a JSON " + wrong.Value
+	}
+	return fmt.Sprintf("%q is a JSON %s", wrong.Field, wrong.Value)
 }
 
 // parseText lets an empty text pass only when it is final: whether it then

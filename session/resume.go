@@ -30,64 +30,107 @@ func (h *Hub) Resume(ctx context.Context, id, token string, after uint64) (*Resu
 	if h.Draining() {
 		return nil, errDraining
 	}
-	record, fresh, err := h.locate(ctx, id, token)
-	if err == nil && !record.reaches(after, fresh) {
-		err = fmt.Errorf("%w: its frame %d is not known (written: %d, known from: %d)", ErrNoRecord, after, record.Sequence, record.firstKnown())
-	}
-	if err == nil {
-		err = h.own(ctx, &record, fresh)
+	record, err := h.takeOver(ctx, id, token, after)
+	for try := 1; errors.Is(err, ErrTaken) && try < 3; try++ { // by another try of the same client, likely
+		record, err = h.takeOver(ctx, id, token, after)
 	}
 	if err != nil {
-		h.log.Info("a session was not resumed", "session_id", id, "cause", err.Error(),
+		problem := notResumed(err)
+		h.log.Info("a session was not resumed", "session_id", id, "code", problem.Code, "cause", err.Error(),
 			"resolution", "none, if the client came too late or guessed; else see that Redis is reachable at REDIS_URL")
-		h.recorder.Problem(string(SessionNotFound))
-		return nil, errNotFound
+		h.recorder.Problem(string(problem.Code))
+		return nil, problem
 	}
 	h.keeper.leave(record) // until it is opened, which the client may not live to see
 	return &Resumption{record, token, after}, nil
 }
 
+func (h *Hub) takeOver(ctx context.Context, id, token string, after uint64) (Record, error) {
+	record, fresh, err := h.locate(ctx, id, token)
+	if err == nil && !record.reaches(after, fresh) {
+		err = fmt.Errorf("%w %d (written: %d, known from: %d)", errUnknownFrame, after, record.Sequence, record.firstKnown())
+	}
+	if err == nil {
+		err = h.own(ctx, &record, fresh)
+	}
+	return record, err
+}
+
+var errUnknownFrame = errors.New("frames are not known from")
+
+// notResumed is what the client is told. Only one that has shown the token
+// learns more than that there is no such session.
+func notResumed(err error) *Error {
+	switch {
+	case errors.Is(err, ErrNoRecord):
+		return errNotFound
+	case errors.Is(err, ErrTaken):
+		return Errorf(ConnectionError, "Use that connection, or resume again in a second", "another connection has just resumed this session")
+	case errors.Is(err, errUnknownFrame):
+		return Errorf(InvalidMessage, `Give in "after" the sequence of the last frame that was received, or open a new session`,
+			"the session cannot go on there: %v", err)
+	}
+	return Errorf(ConnectionError, "Resume again in a second; if there was only one edge, it may be that one that knows the session",
+		"the store of lost sessions cannot be reached")
+}
+
 // locate finds the newest record of the session. It is fresh when the session
 // was last at this edge, and not what another has come to write of it.
 func (h *Hub) locate(ctx context.Context, id, token string) (r Record, fresh bool, err error) {
-	h.mu.Lock()
-	live := h.sessions[id]
-	h.mu.Unlock()
-	if live != nil {
-		if !live.owned(token) {
-			return r, false, ErrNoRecord
-		}
-		if live.supersede(true) {
-			h.vacate() // the client must not be refused for want of its own place
-		}
-	}
-	local, here := h.keeper.lostHere(id, token)
-	if h.keeper.journal == nil {
-		if !here {
-			return r, false, ErrNoRecord
-		}
+	local, here, lived := h.locateHere(id, token)
+	switch {
+	case h.keeper.journal == nil && here:
 		return local, true, nil
+	case h.keeper.journal == nil && lived:
+		return r, false, ErrTaken
+	case h.keeper.journal == nil:
+		return r, false, ErrNoRecord
 	}
 	r, err = h.keeper.journal.Load(ctx, id)
 	switch {
+	case here && err != nil && !errors.Is(err, ErrNoRecord):
+		local.unowned = true // the journal is away, but the session was this edge's
+		r, fresh, err = local, true, nil
 	case here && (err != nil || r.Epoch <= local.Epoch):
-		r, fresh, err = local, true, nil // at least as new, and there even when the journal is not
+		r, fresh, err = local, true, nil // at least as new
 	case err == nil && !r.owns(token):
 		err = ErrNoRecord
 	}
 	return r, fresh, err
 }
 
+// locateHere finds the record of a session that is or was at this edge. One
+// that lives is ended, and may by then have been taken over already: then it
+// is looked for again.
+func (h *Hub) locateHere(id, token string) (r Record, here, lived bool) {
+	for range 3 {
+		h.mu.Lock()
+		live := h.sessions[id]
+		h.mu.Unlock()
+		if live != nil && !live.owned(token) {
+			return r, false, false
+		}
+		if live != nil {
+			lived = true
+			if live.supersede(true) {
+				h.vacate() // the client must not be refused for want of its own place
+			}
+		}
+		if r, here = h.keeper.lostHere(id, token); here {
+			break
+		}
+	}
+	return r, here, lived
+}
+
 // own makes the record this edge's, so that no other writes it any more.
 func (h *Hub) own(ctx context.Context, r *Record, fresh bool) error {
-	if h.keeper.journal == nil {
-		r.Epoch++
-		return nil
+	if h.keeper.journal == nil || r.unowned {
+		return h.keeper.take(r)
 	}
 	err := h.keeper.journal.Take(ctx, r)
-	if err != nil && fresh && !errors.Is(err, ErrNoRecord) {
-		r.Epoch++ // the journal is away, but the session was this edge's
-		return nil
+	if err != nil && fresh && !errors.Is(err, ErrTaken) {
+		return h.keeper.take(r) // the journal is away, but the session was this edge's
 	}
 	return err
 }
@@ -99,17 +142,41 @@ func (s *Session) owned(token string) bool {
 }
 
 // supersede ends a session that its client resumes over another connection,
-// and leaves its record if no newer one is elsewhere. Nothing is said on the old
-// connection: nobody listens there.
+// and leaves its record if no newer one is elsewhere. If anybody still listens
+// on the old connection, they are told.
 func (s *Session) supersede(leave bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state == Ended {
 		return false
 	}
-	s.finish(resumedElsewhere, CloseAbnormal, nil, leave)
-	s.conn.Abort()
+	s.finish(resumedElsewhere, CloseDone, nil, leave)
+	s.farewell(CloseDone, resumedElsewhere)
 	return true
+}
+
+// taken ends the session if it is the one that was taken.
+func (s *Session) taken(t Taken) {
+	if s.id == t.ID && s.epoch <= t.Epoch {
+		s.supersede(false)
+	}
+}
+
+// followTaken ends sessions as soon as other edges have taken them.
+func (h *Hub) followTaken(taken <-chan Taken) {
+	for {
+		select {
+		case t := <-taken:
+			h.mu.Lock()
+			s := h.sessions[t.ID]
+			h.mu.Unlock()
+			if s != nil {
+				s.taken(t)
+			}
+		case <-h.stop:
+			return
+		}
+	}
 }
 
 // reaches reports whether the session can go on behind the frame after: that
@@ -177,6 +244,7 @@ func (s *Session) revive(old RecordedUtterance) {
 	} else {
 		s.open = u
 	}
+	u.first = old.First // in case that this connection too is lost before it is spoken
 	s.utterances = append(s.utterances, u)
 	s.unspoken = append(s.unspoken, u)
 }

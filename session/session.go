@@ -284,8 +284,13 @@ func (s *Session) end(e Ending) {
 		s.hub.recorder.Problem(string(e.Err.Code))
 		_ = s.conn.WriteText(encode(errorMessage{"error", e.Err.Code, e.Err.Message()}))
 	}
-	_ = s.conn.WriteText(encode(endMessage{"session_end", s.id, e.Reason}))
-	s.conn.Close(e.Close, e.Reason)
+	s.farewell(e.Close, e.Reason)
+}
+
+// farewell says the last that is said on the connection. The lock is held.
+func (s *Session) farewell(closeCode int, reason string) {
+	_ = s.conn.WriteText(encode(endMessage{"session_end", s.id, reason}))
+	s.conn.Close(closeCode, reason)
 	s.flushIfBlocked()
 }
 
