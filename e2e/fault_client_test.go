@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// clients is an edge with one client behind a proxy and one beside it.
-func clients(t *testing.T, env ...string) (edge *process, p *proxy, url string) {
+// proxiedEdge is an edge with one client behind a proxy and one beside it.
+func proxiedEdge(t *testing.T, env ...string) (edge *process, p *proxy, url string) {
 	t.Helper()
 	s := startSystem(t)
 	s.worker("w1")
@@ -25,7 +25,7 @@ func bystander(t *testing.T, url string) {
 
 // The client's network swallows everything: the edge finds out by itself.
 func TestFaultClientVanished(t *testing.T) {
-	edge, p, url := clients(t, "PING_INTERVAL=500ms")
+	edge, p, url := proxiedEdge(t, "PING_INTERVAL=500ms")
 	c := connect(t, "ws://"+p.addr)
 	c.say("x")
 	c.hearUtterance(0)
@@ -41,7 +41,7 @@ func TestFaultClientVanished(t *testing.T) {
 // The client does not read: its queue fills, the worker is held, and in the
 // end it is closed and may come back for every frame it has not had.
 func TestFaultClientStalled(t *testing.T) {
-	edge, p, url := clients(t, "SLOW_CLIENT_TIMEOUT=1s")
+	edge, p, url := proxiedEdge(t, "SLOW_CLIENT_TIMEOUT=1s")
 	l := listen(t, "pacing=none", "ws://"+p.addr)
 	text := strings.Repeat("a long story ", 100)
 	l.say(text)
@@ -54,7 +54,7 @@ func TestFaultClientStalled(t *testing.T) {
 
 // The client takes a little all the time: it is slow, but it is served to the end.
 func TestFaultClientTrickles(t *testing.T) {
-	_, p, url := clients(t, "SLOW_CLIENT_TIMEOUT=1s")
+	_, p, url := proxiedEdge(t, "SLOW_CLIENT_TIMEOUT=1s")
 	l := listen(t, "pacing=none", "ws://"+p.addr)
 	p.poison("bandwidth", "downstream", map[string]any{"rate": 100})
 	text := "a drop at a time"
