@@ -147,9 +147,6 @@ func (c *Config) check() []Problem {
 	if _, err := redis.ParseURL(c.RedisURL); err != nil && c.RedisURL != RedisOff {
 		wrong("REDIS_URL", "Use redis://[user:password@]host:port[/database], or off", "it is not a Redis URL")
 	}
-	if c.RedisURL == RedisOff && c.WorkerAddr == "" {
-		wrong("WORKER_ADDR", "Give the workers' addresses, or a REDIS_URL to find them in", "it is empty, and REDIS_URL is off")
-	}
 	if c.WorkerAddr != "" {
 		if _, err := clients.StaticWorkers(c.WorkerAddr); err != nil {
 			wrong("WORKER_ADDR", "Use grpc://host:port, several set apart by commas", "%v", err)
@@ -178,6 +175,14 @@ func (c *Config) check() []Problem {
 		wrong("FRAME_QUEUE_SIZE", "Raise it, or lower PACING_LEAD", "%d frames are %s, less than PACING_LEAD (%s)", c.FrameQueueSize, queued, c.PacingLead)
 	}
 	return problems
+}
+
+// checkServe holds together what an edge needs besides.
+func (c *Config) checkServe() []Problem {
+	if c.RedisURL == RedisOff && c.WorkerAddr == "" {
+		return []Problem{{"WORKER_ADDR", "it is empty, and REDIS_URL is off", "Give the workers' addresses, or a REDIS_URL to find them in"}}
+	}
+	return nil
 }
 
 var zeroIsNoLimit = map[string]bool{"IDLE_TIMEOUT": true, "MAX_SESSION_DURATION": true, "PING_INTERVAL": true}

@@ -134,7 +134,7 @@ func TestProblemsOfSeveralVariables(t *testing.T) {
 	}{
 		{"all at once", map[string]string{"PORT": "http", "HEALTH_PORT": "70000", "IDLE_TIMEOUT": "5", "LOG_LEVEL": "loud", "HOST": "?"},
 			[]string{"HEALTH_PORT", "HOST", "IDLE_TIMEOUT", "LOG_LEVEL", "PORT"}},
-		{"no Redis and no worker", map[string]string{"REDIS_URL": "off"}, []string{"WORKER_ADDR"}},
+		{"no Redis, as a worker may", map[string]string{"REDIS_URL": "off"}, nil},
 		{"no Redis but a worker", map[string]string{"REDIS_URL": "off", "WORKER_ADDR": "grpc://worker:50051, other:50052"}, nil},
 		{"a queue shorter than the lead", map[string]string{"FRAME_QUEUE_SIZE": "9"}, []string{"FRAME_QUEUE_SIZE"}},
 		{"a queue as long as the lead", map[string]string{"FRAME_QUEUE_SIZE": "10"}, nil},
@@ -149,6 +149,23 @@ func TestProblemsOfSeveralVariables(t *testing.T) {
 		_, problems := LoadConfig(tt.environ)
 		if got := problemNames(problems); !slices.Equal(got, tt.want) {
 			t.Errorf("%s: the problems are of %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+// A worker at a fixed address needs neither; an edge would know none.
+func TestAnEdgeNeedsAWayToItsWorkers(t *testing.T) {
+	for _, test := range []struct {
+		environ map[string]string
+		want    []string
+	}{
+		{map[string]string{"REDIS_URL": "off"}, []string{"WORKER_ADDR"}},
+		{map[string]string{"REDIS_URL": "off", "WORKER_ADDR": "worker:50051"}, nil},
+		{nil, nil},
+	} {
+		cfg, _ := LoadConfig(test.environ)
+		if got := problemNames(cfg.checkServe()); !slices.Equal(got, test.want) {
+			t.Errorf("%v: the problems are of %q, want %q", test.environ, got, test.want)
 		}
 	}
 }

@@ -100,14 +100,16 @@ func (e *edge) checks() []handlers.Check {
 		Resolution: "Start a worker (voxedge worker), or correct WORKER_ADDR or the worker's announcement in Redis",
 		Probe:      e.pool.Ready,
 	}}
-	if e.redis != nil {
-		checks = append(checks, handlers.Check{
-			Name:       "redis",
-			Resolution: "See that Redis runs and that REDIS_URL names it; known workers and open sessions go on without it",
-			Probe:      func(ctx context.Context) error { return e.redis.Ping(ctx).Err() },
-		})
-	}
-	return checks
+	return append(checks, handlers.Check{
+		Name:       "redis",
+		Resolution: "See that Redis runs and that REDIS_URL names it; known workers and open sessions go on without it",
+		Probe: func(ctx context.Context) error {
+			if e.redis == nil {
+				return nil // nobody needs it
+			}
+			return e.redis.Ping(ctx).Err()
+		},
+	})
 }
 
 // ready says whether one more session can be taken.
@@ -143,7 +145,7 @@ func (e *edge) run(ctx context.Context) error {
 		HealthPort:       portOf(e.private),
 	}, e.log)
 	var serving sync.WaitGroup
-	serving.Go(func() { failed <- private.Listener(e.private) })
+	serving.Go(func() { failed <- private.Listener(handlers.Listen(e.private, e.log)) })
 	serving.Go(func() { failed <- public.Listener(handlers.Listen(e.public, e.log)) })
 	e.log.Info("listening", "port", portOf(e.public), "health_port", portOf(e.private), "max_connections", e.cfg.MaxConnections)
 

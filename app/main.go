@@ -153,10 +153,14 @@ func usageError(err error) error {
 
 // configure reads the environment and sets up the log on out. What is wrong is
 // logged, a line a problem, and comes back as a fault that is already told.
-func (c command) configure(out io.Writer) (Config, *slog.Logger, error) {
+// more are the checks of the subcommand alone.
+func (c command) configure(out io.Writer, more ...func(*Config) []Problem) (Config, *slog.Logger, error) {
 	level := new(slog.LevelVar)
 	log := telemetry.NewLog(out, level)
 	cfg, problems := LoadConfig(c.environ)
+	for _, check := range more {
+		problems = append(problems, check(&cfg)...)
+	}
 	for _, p := range misspellings(c.environ) {
 		log.Warn("configuration: unknown variable", "variable", p.Name, "cause", p.Cause, "resolution", p.Resolution)
 	}

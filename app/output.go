@@ -24,35 +24,65 @@ func openOutput(path string, stdout io.Writer) (output, error) {
 	case "":
 		return startPlayer()
 	case "-":
-		return newWAV(nopCloser{stdout}, "standard output")
+		return &wav{w: nopCloser{stdout}, name: "standard output"}, nil
 	}
-	f, err := os.Create(path)
+	f, err := openLater(path)
 	if err != nil {
 		return nil, err
 	}
-	return newWAV(f, path)
+	return &wav{w: f, name: path}, nil
+}
+
+// openLater opens a file and leaves what is in it until there is better.
+func openLater(path string) (*laterFile, error) {
+	_, err := os.Stat(path)
+	isNew := errors.Is(err, os.ErrNotExist)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o666)
+	return &laterFile{f, isNew, false}, err
+}
+
+// laterFile is a file that is emptied by the first write, or removed by Close
+// when it is new and there was none.
+type laterFile struct {
+	*os.File
+	isNew   bool
+	written bool
+}
+
+func (f *laterFile) Write(p []byte) (int, error) {
+	if !f.written {
+		f.written = true
+		if isRegular(f.File) {
+			if err := f.Truncate(0); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return f.File.Write(p)
+}
+
+func (f *laterFile) Close() error {
+	err := f.File.Close()
+	if f.isNew && !f.written {
+		err = errors.Join(err, os.Remove(f.Name()))
+	}
+	return err
 }
 
 type nopCloser struct{ io.Writer }
 
 func (nopCloser) Close() error { return nil }
 
-// wav writes a WAV file whose length is set right at the end, where the file
-// can be gone back in.
+// wav writes a WAV file, beginning with the first samples, whose length is set
+// right at the end, where the file can be gone back in.
 type wav struct {
 	w     io.WriteCloser
 	name  string
+	begun bool
 	bytes uint32
 }
 
 const wavHeader = 44
-
-func newWAV(w io.WriteCloser, name string) (*wav, error) {
-	if _, err := w.Write(header(math.MaxUint32 - wavHeader)); err != nil {
-		return nil, errors.Join(err, w.Close())
-	}
-	return &wav{w: w, name: name}, nil
-}
 
 // header is that of a mono 16-bit PCM WAV of so many bytes of samples.
 func header(bytes uint32) []byte {
@@ -70,13 +100,19 @@ func header(bytes uint32) []byte {
 func (w *wav) Name() string { return w.name }
 
 func (w *wav) Write(p []byte) (int, error) {
+	if !w.begun {
+		w.begun = true
+		if _, err := w.w.Write(header(math.MaxUint32 - wavHeader)); err != nil {
+			return 0, err
+		}
+	}
 	n, err := w.w.Write(p)
 	w.bytes += uint32(n)
 	return n, err
 }
 
 func (w *wav) Close() error {
-	if f, ok := w.w.(*os.File); ok && isRegular(f) {
+	if f, ok := w.w.(*laterFile); ok && w.begun && isRegular(f.File) {
 		if _, err := f.WriteAt(header(w.bytes), 0); err != nil {
 			return errors.Join(err, f.Close())
 		}
@@ -157,13 +193,12 @@ func newFilePlayer(path string) (output, error) {
 	if err != nil {
 		return nil, err
 	}
-	w, err := newWAV(f, filepath.Base(path))
-	return &filePlayer{w, f.Name(), path}, err
+	return &filePlayer{&wav{w: &laterFile{File: f}, name: filepath.Base(path)}, f.Name(), path}, nil
 }
 
 func (p *filePlayer) Close() error {
 	defer func() { _ = os.Remove(p.path) }()
-	if err := p.wav.Close(); err != nil {
+	if err := p.wav.Close(); err != nil || p.bytes == 0 {
 		return err
 	}
 	return exec.Command(p.player, p.path).Run()

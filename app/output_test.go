@@ -3,9 +3,12 @@ package app
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
+	"syscall"
 	"testing"
 )
 
@@ -52,7 +55,7 @@ func samplesOf(t *testing.T, file []byte, bytes int64) []byte {
 const endless = 1<<32 - 1 - wavHeader
 
 func TestWAVFileHasItsLength(t *testing.T) {
-	for _, writes := range [][]int{nil, {1920}, {1920, 2, 960}} {
+	for _, writes := range [][]int{{0}, {1920}, {1920, 2, 960}} {
 		path := filepath.Join(t.TempDir(), "a.wav")
 		out, err := openOutput(path, nil)
 		if err != nil {
@@ -82,6 +85,46 @@ func TestWAVFileHasItsLength(t *testing.T) {
 	}
 }
 
+// What was said before stays until there is something better.
+func TestWAVFileIsLeftAloneUntilThereIsSound(t *testing.T) {
+	old, fresh := filepath.Join(t.TempDir(), "old.wav"), filepath.Join(t.TempDir(), "new.wav")
+	if err := os.WriteFile(old, []byte("what was said before, and longer than a header and four bytes"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{old, fresh} {
+		out, err := openOutput(path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := out.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if file, err := os.ReadFile(old); err != nil || !bytes.HasPrefix(file, []byte("what was said")) {
+		t.Errorf("the old file is %q, %v", file, err)
+	}
+	if _, err := os.Stat(fresh); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a file of nothing is left: %v", err)
+	}
+	out, err := openOutput(old, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Write([]byte("abcd")); err != nil {
+		t.Fatal(err)
+	}
+	if err := out.Close(); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.ReadFile(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := samplesOf(t, file, -1); string(got) != "abcd" {
+		t.Errorf("the samples are %q", got)
+	}
+}
+
 func TestWAVToStandardOutputIsEndless(t *testing.T) {
 	var stdout bytes.Buffer
 	out, err := openOutput("-", &stdout)
@@ -101,12 +144,16 @@ func TestWAVToStandardOutputIsEndless(t *testing.T) {
 
 // -o /dev/stdout and named pipes are files in which one cannot go back.
 func TestWAVToAPipeIsEndless(t *testing.T) {
-	r, w, err := os.Pipe()
+	path := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, err := os.OpenFile(path, os.O_RDWR, 0) // so that neither end waits for the other
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = r.Close() }()
-	out, err := newWAV(w, "pipe")
+	out, err := openOutput(path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,11 +163,11 @@ func TestWAVToAPipeIsEndless(t *testing.T) {
 	if err := out.Close(); err != nil {
 		t.Errorf("Close: %v", err)
 	}
-	var file bytes.Buffer
-	if _, err := file.ReadFrom(r); err != nil {
+	file := make([]byte, wavHeader+4)
+	if _, err := io.ReadFull(r, file); err != nil {
 		t.Fatal(err)
 	}
-	if got := samplesOf(t, file.Bytes(), endless); string(got) != "abcd" {
+	if got := samplesOf(t, file, endless); string(got) != "abcd" {
 		t.Errorf("the samples are %q", got)
 	}
 }

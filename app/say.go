@@ -3,6 +3,7 @@ package app
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -48,6 +49,9 @@ func say(ctx context.Context, c command) error {
 		p.times = &waterfall{heard: map[uint64]time.Time{}}
 	}
 	err = o.speak(ctx, c.stdin, out, p)
+	if err == nil {
+		_, err = out.Write(nil) // of no sound comes a file of no sound
+	}
 	p.end()
 	if closeErr := out.Close(); err == nil && closeErr != nil {
 		err = &fault{exitFailed, closeErr.Error(), "See that there is room on the disk and that the player works"}
@@ -169,6 +173,9 @@ func dialFault(endpoint string, response *http.Response, err error) error {
 	host := endpoint
 	if u, parseErr := url.Parse(endpoint); parseErr == nil {
 		host = u.Scheme + "://" + u.Host
+	}
+	if tlsErr, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return &fault{exitFailed, fmt.Sprintf("%s does not speak TLS (%s)", host, tlsErr.Msg), "Use ws:// in the URL, or the port that speaks TLS"}
 	}
 	if response == nil {
 		return &fault{exitFailed, fmt.Sprintf("there is no edge at %s (%v)", host, rootCause(err)),

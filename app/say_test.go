@@ -107,10 +107,9 @@ func TestSayStandardInputIsHeardBeforeItEnds(t *testing.T) {
 		return b
 	}
 
-	heard := read(wavHeader)
-	write("First. S")
-	heard = append(heard, read(len(tone(440, len("First. "))))...)
-	write("econd.")
+	write("First. ")
+	heard := read(wavHeader + len(tone(440, len("First. "))))
+	write("Second.")
 	if err := text.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,7 @@ func serve(ctx context.Context, c command) error {
 	if err := c.noArguments("serve"); err != nil {
 		return err
 	}
-	cfg, log, err := c.configure(c.stdout)
+	cfg, log, err := c.configure(c.stdout, (*Config).checkServe)
 	if err != nil {
 		return err
 	}

@@ -102,7 +102,10 @@ func TestWhatIsNotHealthyAndWhy(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			e := startEdgeAt(t, poolConfig(), Static{{Name: "a", Addr: tt.addr(t)}})
-			e.until("it was checked", func() bool { return len(e.log.find("worker is not healthy")) > 0 })
+			e.until("it was checked", func() bool {
+				_, known := e.pool.Workers()
+				return known == 1 && len(e.log.find("worker is not healthy")) > 0
+			})
 			line := e.log.find("worker is not healthy")[0]
 			if !strings.Contains(line.attrs["cause"], tt.why) || line.attrs["resolution"] == "" || line.attrs["worker"] != "a" {
 				t.Errorf("the log says %v, want that it says %q", line.attrs, tt.why)
@@ -182,7 +185,7 @@ func TestTheEdgeKeepsUpWithWhatAWorkerCan(t *testing.T) {
 	if load := e.worker("a").load(); load != 7 {
 		t.Errorf("its load is %g, want 7", load)
 	}
-	if why := e.worker("a").unfit(want{language: "de"}); why != "without the language de" {
+	if why, _ := e.worker("a").unfit(want{language: "de"}); why != `without the language "de"` {
 		t.Errorf("for German it is unfit because %q", why)
 	}
 }

@@ -35,19 +35,23 @@ func (r *Registry) Changes() <-chan string { return r.changes }
 func (r *Registry) Run(ctx context.Context) {
 	subscription := r.redis.Subscribe(ctx, RegistryChannel)
 	defer func() { _ = subscription.Close() }()
-	messages := subscription.Channel()
+	heard := subscription.ChannelWithSubscriptions()
 	for {
+		named := "" // of those that came and went before Redis listened for us, none is known by name
 		select {
-		case m := <-messages:
+		case m := <-heard:
 			if m == nil {
 				return
 			}
-			select {
-			case r.changes <- m.Payload:
-			default: // the next look finds it too
+			if message, ok := m.(*redis.Message); ok {
+				named = message.Payload
 			}
 		case <-ctx.Done():
 			return
+		}
+		select {
+		case r.changes <- named:
+		default: // the next look finds it too
 		}
 	}
 }

@@ -38,8 +38,9 @@ type want struct {
 
 // noWorker says why no worker fits.
 type noWorker struct {
-	why  string
-	rest time.Duration // when positive, one that only rests will be back by then
+	why     string
+	rest    time.Duration // when positive, one that only rests will be back by then
+	lacking string        // what the client asks for and none of those that are well has, or empty
 }
 
 func (e *noWorker) Error() string { return e.why }
@@ -73,8 +74,15 @@ func fitting(workers []*Worker, need want, now time.Time) ([]*Worker, error) {
 	var fresh, avoided []*Worker
 	none := &noWorker{}
 	reasons := map[string]int{}
+	able := 0 // or would be, were they not busy or resting
 	for _, w := range workers {
-		switch reason := w.unfit(need); {
+		reason, lacking := w.unfit(need)
+		if lacking != "" {
+			none.lacking = lacking
+		} else if w.state.Load().err == nil {
+			able++
+		}
+		switch {
 		case reason != "":
 			reasons[reason]++
 		case need.refused[w]:
@@ -93,6 +101,9 @@ func fitting(workers []*Worker, need want, now time.Time) ([]*Worker, error) {
 		fit = avoided
 	}
 	if len(fit) == 0 {
+		if able > 0 {
+			none.lacking = ""
+		}
 		none.explain(len(workers), reasons)
 		return nil, none
 	}
@@ -122,20 +133,25 @@ func (e *noWorker) explain(known int, reasons map[string]int) {
 	e.why = fmt.Sprintf("of %d known workers, %s", known, strings.Join(parts, ", "))
 }
 
-// unfit says why the worker cannot take the session, or is empty.
-func (w *Worker) unfit(need want) string {
+// unfit says why the worker cannot take the session, or is empty, and what it
+// has not that the client asks for.
+func (w *Worker) unfit(need want) (reason, lacking string) {
 	state := w.state.Load()
-	switch limit := int64(state.caps.GetMaxConcurrentSessions()); {
+	switch {
 	case state.err != nil:
-		return "not healthy (" + state.err.Error() + ")"
-	case limit > 0 && w.sessions.Load() >= limit:
-		return "full"
+		return "not healthy (" + state.err.Error() + ")", ""
 	case !state.speaks(need.language):
-		return "without the language " + need.language
+		lacking = fmt.Sprintf("the language %.40q", need.language)
 	case !state.knows(need.model):
-		return "without the model " + need.model
+		lacking = fmt.Sprintf("the model %.40q", need.model)
 	}
-	return ""
+	if lacking != "" {
+		return "without " + lacking, lacking
+	}
+	if limit := int64(state.caps.GetMaxConcurrentSessions()); limit > 0 && w.sessions.Load() >= limit {
+		return "full", ""
+	}
+	return "", ""
 }
 
 // speaks compares primary subtags: en, en-US and en_GB are one language here.

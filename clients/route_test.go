@@ -56,18 +56,18 @@ func TestWhoFits(t *testing.T) {
 		{"the language in a region", known("w", capable("en-US")), want{language: "en-GB"}, ""},
 		{"the language as a locale", known("w", capable("en_US")), want{language: "en"}, ""},
 		{"the language in capitals", known("w", capable("EN")), want{language: "en"}, ""},
-		{"another language", known("w", capable("en", "de")), want{language: "fr"}, "without the language fr"},
-		{"a language that begins alike", known("w", capable("en")), want{language: "enm"}, "without the language enm"},
+		{"another language", known("w", capable("en", "de")), want{language: "fr"}, `without the language "fr"`},
+		{"a language that begins alike", known("w", capable("en")), want{language: "enm"}, `without the language "enm"`},
 		{"the model", known("w", listing("x", "y")), want{model: "y"}, ""},
 		{"a model that is resident but not listed", known("w", residentOnly), want{model: "x"}, ""},
-		{"another model", known("w", listing("x", "y")), want{model: "z"}, "without the model z"},
-		{"an empty list of models", known("w", listing()), want{model: "z"}, "without the model z"},
+		{"another model", known("w", listing("x", "y")), want{model: "z"}, `without the model "z"`},
+		{"an empty list of models", known("w", listing()), want{model: "z"}, `without the model "z"`},
 		{"no model asked for", known("w", listing("x")), want{}, ""},
 		{"a preferred model only", known("w", listing("x")), want{prefer: "z"}, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if why := tt.w.unfit(tt.need); why != tt.why {
+			if why, _ := tt.w.unfit(tt.need); why != tt.why {
 				t.Errorf("it is unfit because %q, want %q", why, tt.why)
 			}
 			w, err := new(router).pick([]*Worker{tt.w}, tt.need)
@@ -93,7 +93,7 @@ func TestThatNoWorkerFitsIsExplained(t *testing.T) {
 	if err == nil {
 		t.Fatal("one was picked")
 	}
-	for _, reason := range []string{"of 5 known workers", "1 not healthy (it is ill)", "1 full", "1 resting", "2 without the language de"} {
+	for _, reason := range []string{"of 5 known workers", "1 not healthy (it is ill)", "1 full", "1 resting", `2 without the language "de"`} {
 		if !strings.Contains(err.Error(), reason) {
 			t.Errorf("%q does not say %q", err, reason)
 		}

@@ -227,7 +227,7 @@ func (s *speaker) startAt(ctx context.Context, w *Worker, model string) error {
 		w.release()
 		w.breaker.succeeded() // it answers; it does not want this session
 		s.pool.cfg.Recorder.WorkerFailed(w.Name, faultRefusal.String())
-		return &workerFault{worker: w, err: fmt.Errorf("it refused the session: %s", reply.GetMessage()), kind: faultRefusal}
+		return &workerFault{worker: w, err: &refusal{reply.GetMessage()}, kind: faultRefusal}
 	}
 	return nil
 }
@@ -396,14 +396,31 @@ func (f *workerFault) Unwrap() error { return f.err }
 func synthesisFailed(err error) *session.Error {
 	e := session.Errorf(session.SynthesisFailed, "Send other text, or try again later; the worker's log says more",
 		"the workers could not speak this text")
+	if fault, ok := errors.AsType[*workerFault](err); ok && fault.kind == faultText {
+		e.Cause = fmt.Sprintf("the worker says that the text is at fault: %.200s", status.Convert(fault.err).Message())
+	}
 	e.Err = err
 	return e
 }
 
+// workerUnavailable tells the client what it asks for and cannot have, and of
+// everything else only that it is so.
 func workerUnavailable(none error, failures []error) *session.Error {
-	why := errors.Join(append(failures, none)...)
 	e := session.Errorf(session.WorkerUnavailable, "Send the text again in a few seconds; the operator finds the cause with voxedge doctor",
 		"no worker can speak now")
-	e.Err = why
+	e.Err = errors.Join(append(failures, none)...)
+	var refusal *refusal
+	if why, ok := errors.AsType[*noWorker](none); ok && why.lacking != "" {
+		e.Cause = "no worker has " + why.lacking
+		e.Resolution = "Connect with another, or have the operator start a worker that has it"
+	} else if errors.As(e.Err, &refusal) && refusal.message != "" {
+		e.Cause = fmt.Sprintf("no worker takes this session; one says: %.200s", refusal.message)
+		e.Resolution = "Connect with another model, language or option if that is the cause, else send the text again in a few seconds"
+	}
 	return e
 }
+
+// refusal is a worker's answer that it does not want the session.
+type refusal struct{ message string }
+
+func (r *refusal) Error() string { return "it refused the session: " + r.message }

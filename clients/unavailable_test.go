@@ -2,6 +2,7 @@ package clients
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -68,6 +69,26 @@ func TestWithoutAWorkerTheClientIsToldWhy(t *testing.T) {
 	}
 }
 
+// expectTold checks what the client reads of the error.
+func expectTold(t *testing.T, err error, part string) {
+	t.Helper()
+	if e, ok := errors.AsType[*session.Error](err); !ok || !strings.Contains(e.Message(), part) {
+		t.Errorf("the client is told %v, want that it says %q", err, part)
+	}
+}
+
+func TestTheClientIsToldWhatItAsksForAndCannotHave(t *testing.T) {
+	w := startWorker(t, "a", func(w *ttsWorker) { w.caps.Capabilities.Languages = []string{"en"} })
+	e := startEdgeAt(t, poolConfig(), Static{w.announcement(), {Name: "b", Addr: nothingListens(t)}})
+	e.until("a worker is well", func() bool { return e.pool.Ready(e.ctx) == nil })
+	err := e.speak(e.session("s", session.Params{Language: "xx"}), "text", (&ear{}).emit)
+	checkCode(t, err, session.WorkerUnavailable)
+	expectTold(t, err, `no worker has the language "xx"`)
+	if e, _ := errors.AsType[*session.Error](err); strings.Contains(e.Message(), "refused") {
+		t.Errorf("the client is told of workers' ills: %q", e.Message())
+	}
+}
+
 func TestARefusedSessionGoesToAnotherWorker(t *testing.T) {
 	a := startWorker(t, "a", func(w *ttsWorker) { preferred(w); w.start = refuse })
 	b := startWorker(t, "b", nil)
@@ -96,9 +117,7 @@ func TestWorkersThatRefuseAreNoFaultOfTheText(t *testing.T) {
 			e := startEdge(t, poolConfig(), workers...)
 			err := e.speak(e.session("s", session.Params{}), "text", (&ear{}).emit)
 			checkCode(t, err, session.WorkerUnavailable)
-			if !strings.Contains(err.Error(), "all 8 sessions are taken") {
-				t.Errorf("the error is %q, want the worker's words in it", err)
-			}
+			expectTold(t, err, "all 8 sessions are taken")
 			for _, w := range workers {
 				if calls := w.heard(""); len(calls) != 1 {
 					t.Errorf("worker %s got %q, want to be asked once", w.name, calls)
@@ -195,9 +214,7 @@ func TestABadTextIsNotTriedElsewhere(t *testing.T) {
 			s := e.session("s", voice)
 			err := e.speak(s, "bad", (&ear{}).emit)
 			checkCode(t, err, session.SynthesisFailed)
-			if !strings.Contains(err.Error(), "no such characters") {
-				t.Errorf("the error is %q, want the worker's words in it", err)
-			}
+			expectTold(t, err, "no such characters")
 			if calls := b.heard(""); len(calls) != 0 {
 				t.Errorf("another worker got %q", calls)
 			}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/middleware/recover"
@@ -23,7 +24,11 @@ func newApp(name string, log *slog.Logger, cfg fiber.Config) *fiber.App {
 		if e, ok := errors.AsType[*fiber.Error](err); ok {
 			status = e.Code
 		}
-		return c.Status(status).SendString(err.Error() + "\n")
+		text := err.Error()
+		if strings.HasPrefix(text, "error when reading request headers") { // with a dump of what the visitor sent
+			text = "This is not an HTTP request. A WebSocket begins with one."
+		}
+		return c.Status(status).SendString(text + "\n")
 	}
 	app := fiber.New(cfg)
 	app.Server().Logger = serverLog{log}

@@ -30,6 +30,40 @@ func TestPlainHTTPIsToldTheURL(t *testing.T) {
 	must(t, response.StatusCode == 404 && strings.Contains(body, "/v1/stream"), "%d %s", response.StatusCode, body)
 }
 
+// raw sends bytes that are no good request and returns the answer.
+func raw(t *testing.T, addr, request string) string {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	must(t, err == nil, "%v", err)
+	defer func() { _ = conn.Close() }()
+	_, err = conn.Write([]byte(request))
+	must(t, err == nil, "%v", err)
+	must(t, conn.(*net.TCPConn).CloseWrite() == nil, "no close")
+	answer, _ := io.ReadAll(conn)
+	return string(answer)
+}
+
+func TestOddVisitorsAreToldWhatIsHere(t *testing.T) {
+	e := startEdge(t, testConfig(), nil)
+	for _, test := range []struct{ name, request, status, part string }{
+		{"another method", "POST / HTTP/1.1\r\nHost: edge\r\nContent-Length: 0\r\n\r\n", "405", "ws://edge/v1/stream"},
+		{"HTTP/1.0", "GET / HTTP/1.0\r\n\r\n", "426", "ws://" + e.addr + "/v1/stream"},
+		{"plain HTTP", "GET / HTTP/1.1\r\nHost: edge\r\n\r\n", "426", "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-Websocket-Version: 13"},
+		{"not HTTP", "secret bytes\r\n\r\n", "400", "not an HTTP request"},
+		{"no TLS here", "\x16\x03\x01\x00\x05hello", "400", "TLS on a plain port"},
+	} {
+		answer := raw(t, e.addr, test.request)
+		must(t, strings.HasPrefix(answer, "HTTP/1.1 "+test.status) && strings.Contains(answer, test.part) && !strings.Contains(answer, "secret"), "%s: %q", test.name, answer)
+	}
+}
+
+func TestSubprotocolsMayComeInSeveralLines(t *testing.T) {
+	e := startEdge(t, testConfig(), nil)
+	answer := raw(t, e.addr, "GET / HTTP/1.1\r\nHost: edge\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"+
+		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: another\r\nSec-WebSocket-Protocol: voxedge.binary.v1\r\n\r\n")
+	must(t, strings.Contains(answer, "101 Switching Protocols") && strings.Contains(answer, "voxedge.binary.v1"), "%q", answer)
+}
+
 func TestAHandshakeThatIsNotWholeIsToldSo(t *testing.T) {
 	e := startEdge(t, testConfig(), nil)
 	for name, headers := range map[string][]string{

@@ -3,6 +3,7 @@ package handlers
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -107,6 +108,9 @@ func (h *Health) check(ctx context.Context, c Check) (ok bool) {
 	result := CheckResult{OK: err == nil}
 	if err != nil {
 		result.Error, result.Resolution = err.Error(), c.Resolution
+		if errors.Is(err, context.DeadlineExceeded) {
+			result.Error = fmt.Sprintf("no answer within %s: it hangs, or packets to it are dropped", checkTimeout)
+		}
 	}
 	h.mu.Lock()
 	before := h.results[c.Name]

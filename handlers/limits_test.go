@@ -43,7 +43,10 @@ func TestABrowserIsToldInTheWebSocket(t *testing.T) {
 
 func TestABadParameterIsRefused(t *testing.T) {
 	e := startEdge(t, testConfig(), nil)
-	for _, query := range []string{"pacing=fast", "model=" + strings.Repeat("x", 300), manyOptions()} {
+	for _, query := range []string{
+		"pacing=fast", "model=" + strings.Repeat("x", 300), manyOptions(), "option.=a",
+		"model=%ff", "option.voice=%c3%28", "option.%ff=a", "traceparent=%80", // not UTF-8, which no worker would be told
+	} {
 		_, response, err := e.dial(query)
 		must(t, err != nil && response != nil && response.StatusCode == 400, "%.30s: %v", query, err)
 	}

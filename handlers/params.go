@@ -3,6 +3,7 @@ package handlers
 import (
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -58,6 +59,9 @@ func parseQuery(query map[string]string) (ask ask, problem *session.Error) {
 		if len(name) > maxParam || len(value) > maxParam {
 			return ask, session.Errorf(session.InvalidMessage, "Use at most 256 bytes", "the query parameter %.40q is too long", name)
 		}
+		if !utf8.ValidString(name) || !utf8.ValidString(value) {
+			return ask, session.Errorf(session.InvalidMessage, "Encode the query as UTF-8, percent-escaped", "the query parameter %.40q is not UTF-8", name)
+		}
 		switch {
 		case name == "session":
 			ask.session = strings.Clone(value)
@@ -82,6 +86,8 @@ func parseQuery(query map[string]string) (ask ask, problem *session.Error) {
 			if p.Pacing != session.Realtime && p.Pacing != session.Unpaced {
 				return ask, session.Errorf(session.InvalidMessage, "Use pacing=realtime or pacing=none", "the pacing %.40q is unknown", value)
 			}
+		case name == optionPrefix:
+			return ask, session.Errorf(session.InvalidMessage, "Write option.<name>=<value>, such as option.speed=140", "an option parameter has no name")
 		case strings.HasPrefix(name, optionPrefix):
 			if len(p.Options) == maxOptions {
 				return ask, session.Errorf(session.InvalidMessage, "Give at most 16 of them", "there are too many option parameters")

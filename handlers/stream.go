@@ -39,6 +39,7 @@ func Stream(hub *session.Hub, cfg StreamConfig, log *slog.Logger) *fiber.App {
 	s := &stream{hub: hub, cfg: cfg, log: log}
 	for _, path := range []string{"/", "/v1/stream"} {
 		app.Get(path, s.upgradeRequired, s.params, middleware.Admit(hub, untilClosed), s.upgrade())
+		app.All(path, onlyGet)
 	}
 	app.Use(s.notFound)
 	return app
@@ -154,16 +155,27 @@ func (s *stream) readMessage(conn *client, to *session.Session) (kind int, err e
 
 // upgradeRequired answers plain HTTP with the URL that was meant.
 func (s *stream) upgradeRequired(c *fiber.Ctx) error {
-	if websocket.IsWebSocketUpgrade(c) {
-		return c.Next()
+	if !websocket.IsWebSocketUpgrade(c) {
+		c.Set(fiber.HeaderConnection, "Upgrade")
+		return badHandshake(c)
 	}
-	return badHandshake(c)
+	if offers := c.Request().Header.PeekAll(fiber.HeaderSecWebSocketProtocol); len(offers) > 1 {
+		c.Request().Header.SetBytesV(fiber.HeaderSecWebSocketProtocol, bytes.Join(offers, []byte(", "))) // the library reads one line
+	}
+	return c.Next()
 }
 
 func badHandshake(c *fiber.Ctx) error {
 	c.Set(fiber.HeaderUpgrade, "websocket")
+	c.Set(fiber.HeaderSecWebSocketVersion, "13")
 	return c.Status(fiber.StatusUpgradeRequired).SendString("This is a WebSocket service: connect to " + wsURL(c) +
 		" with a WebSocket client (version 13), not with plain HTTP. If a proxy is between, it must pass the Upgrade and Connection headers on.\n")
+}
+
+// onlyGet answers other methods at a WebSocket's path.
+func onlyGet(c *fiber.Ctx) error {
+	c.Set(fiber.HeaderAllow, fiber.MethodGet)
+	return c.Status(fiber.StatusMethodNotAllowed).SendString("Here is a WebSocket, which begins with a GET: connect to " + wsURL(c) + "\n")
 }
 
 func (s *stream) notFound(c *fiber.Ctx) error {
@@ -180,5 +192,9 @@ func wsURL(c *fiber.Ctx) string {
 	if c.Protocol() == "https" {
 		scheme = "wss"
 	}
-	return scheme + "://" + string(c.Request().Host()) + "/v1/stream"
+	host := string(c.Request().Host())
+	if host == "" { // HTTP/1.0
+		host = c.Context().LocalAddr().String()
+	}
+	return scheme + "://" + host + "/v1/stream"
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"time"
 	"unicode/utf8"
 )
@@ -54,61 +55,87 @@ type HeardFrame struct {
 // ParseMessage reads one text message of a client. It returns a Text, Control,
 // Ping or Receipt, or an Error with code INVALID_MESSAGE. data is not kept.
 func ParseMessage(data []byte) (any, *Error) {
-	var m struct {
-		Type    string          `json:"type"`
-		Text    *string         `json:"text"`
-		IsFinal *bool           `json:"is_final"`
-		Command Command         `json:"command"`
-		ID      json.RawMessage `json:"id"`
-		Frames  [][3]float64    `json:"frames"`
-		Trace   string          `json:"traceparent"`
-	}
+	var m fields
 	if err := json.Unmarshal(data, &m); err != nil {
-		return nil, Errorf(InvalidMessage, `Send one JSON object a message, such as {"type":"text","text":"Hello"}`,
-			"the message is not what was expected: %s", unexpected(err))
+		return nil, notUnderstood(unexpected("it", err))
 	}
-	switch m.Type {
+	var kind string
+	if problem := m.read("type", &kind); problem != nil {
+		return nil, problem
+	}
+	switch kind {
 	case "text":
-		return parseText(m.Text, m.IsFinal == nil || *m.IsFinal, m.Trace)
+		return m.text()
 	case "control":
-		switch m.Command {
-		case Pause, Resume, Stop:
-			return Control{m.Command}, nil
-		}
-		return nil, Errorf(InvalidMessage, `Send "command" as PAUSE, RESUME or STOP`, "the control command %.40q is unknown", m.Command)
+		return m.control()
 	case "ping":
-		if len(m.ID) > maxPingID {
-			return nil, Errorf(InvalidMessage, "Send a shorter id", "the ping's id is %d bytes long; %d are allowed", len(m.ID), maxPingID)
+		if id := m["id"]; len(id) > maxPingID {
+			return nil, Errorf(InvalidMessage, "Send a shorter id", "the ping's id is %d bytes long; %d are allowed", len(id), maxPingID)
 		}
-		return Ping{m.ID}, nil
+		return Ping{m["id"]}, nil
 	case "receipt":
-		return parseReceipt(m.Frames)
+		return m.receipt()
 	case "":
 		return nil, Errorf(InvalidMessage, `Give "type" as text, control, ping or receipt`, `the message has no "type"`)
 	}
-	return nil, Errorf(InvalidMessage, "Known types are text, control, ping and receipt", "the message type %.40q is unknown", m.Type)
+	return nil, Errorf(InvalidMessage, "Known types are text, control, ping and receipt", "the message type %.40q is unknown", kind)
+}
+
+// fields is a message by its exact names: a struct would take "TEXT" for "text".
+type fields map[string]json.RawMessage
+
+// read takes the named field, if there is one.
+func (m fields) read(name string, into any) *Error {
+	raw, ok := m[name]
+	if !ok {
+		return nil
+	}
+	if err := json.Unmarshal(raw, into); err != nil {
+		return notUnderstood(unexpected(strconv.Quote(name), err))
+	}
+	return nil
+}
+
+func notUnderstood(what string) *Error {
+	return Errorf(InvalidMessage, `Send one JSON object a message, such as {"type":"text","text":"Hello"}`,
+		"the message is not what was expected: %s", what)
 }
 
 // unexpected says what is wrong in the client's terms, not in those of Go's types.
-func unexpected(err error) string {
+func unexpected(subject string, err error) string {
 	wrong, ok := errors.AsType[*json.UnmarshalTypeError](err)
 	switch {
 	case !ok:
 		return err.Error()
-	case wrong.Field == "":
-		return "it is a JSON " + wrong.Value
+	case wrong.Field != "":
+		return fmt.Sprintf("in %s, %q is a JSON %s", subject, wrong.Field, wrong.Value)
 	}
-	return fmt.Sprintf("%q is a JSON %s", wrong.Field, wrong.Value)
+	return fmt.Sprintf("%s is a JSON %s", subject, wrong.Value)
 }
 
-// parseText lets an empty text pass only when it is final: whether it then
-// ends an utterance or is a mistake, the session knows.
-func parseText(text *string, final bool, traceparent string) (any, *Error) {
+func (m fields) control() (any, *Error) {
+	var command Command
+	if problem := m.read("command", &command); problem != nil {
+		return nil, problem
+	}
+	switch command {
+	case Pause, Resume, Stop:
+		return Control{command}, nil
+	}
+	return nil, Errorf(InvalidMessage, `Send "command" as PAUSE, RESUME or STOP`, "the control command %.40q is unknown", command)
+}
+
+// text lets an empty text pass: whether it then ends an utterance, adds nothing
+// to one or is a mistake, the session knows.
+func (m fields) text() (any, *Error) {
+	var text *string
+	var traceparent string
+	final := true
+	if problem := firstProblem(m.read("text", &text), m.read("is_final", &final), m.read("traceparent", &traceparent)); problem != nil {
+		return nil, problem
+	}
 	if text == nil {
 		return nil, Errorf(InvalidMessage, `Send the text as a string in "text"`, `the text message has no "text"`)
-	}
-	if *text == "" && !final {
-		return nil, errEmptyText
 	}
 	n := utf8.RuneCountInString(*text)
 	if n > MaxTextRunes {
@@ -118,10 +145,23 @@ func parseText(text *string, final bool, traceparent string) (any, *Error) {
 	return Text{*text, n, final, traceparent}, nil
 }
 
+func firstProblem(problems ...*Error) *Error {
+	for _, p := range problems {
+		if p != nil {
+			return p
+		}
+	}
+	return nil
+}
+
 // maxUnixMillis is the year 2286; JavaScript's clocks tell fractions too.
 const maxUnixMillis = 1e13
 
-func parseReceipt(frames [][3]float64) (any, *Error) {
+func (m fields) receipt() (any, *Error) {
+	var frames [][3]float64
+	if problem := m.read("frames", &frames); problem != nil {
+		return nil, problem
+	}
 	if len(frames) > maxReceiptFrames {
 		return nil, Errorf(InvalidMessage, "Send the receipt in parts", "the receipt has %d frames; %d are allowed", len(frames), maxReceiptFrames)
 	}
@@ -138,5 +178,5 @@ func parseReceipt(frames [][3]float64) (any, *Error) {
 
 func unixMillis(ms float64) time.Time { return time.Unix(0, int64(ms*float64(time.Millisecond))) }
 
-var errEmptyText = Errorf(InvalidMessage, "Send 1 to 10,000 characters; an empty text may only end an utterance begun with \"is_final\":false",
+var errEmptyText = Errorf(InvalidMessage, "Send 1 to 10,000 characters; an empty text may only go to an utterance begun with \"is_final\":false",
 	"the text is empty")

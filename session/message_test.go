@@ -19,6 +19,8 @@ func TestParseMessage(t *testing.T) {
 		{`{"type":"text","text":"Hello","is_final":true}`, Text{Text: "Hello", Runes: 5, Final: true}},
 		{`{"type":"text","text":"Hel","is_final":false}`, Text{Text: "Hel", Runes: 3, Final: false}},
 		{`{"type":"text","text":"","is_final":true}`, Text{Text: "", Runes: 0, Final: true}},
+		{`{"type":"text","text":"","is_final":false}`, Text{Text: "", Runes: 0, Final: false}},
+		{`{"type":"text","text":"a","TEXT":"b","Is_Final":false,"frames":"of no concern"}`, Text{Text: "a", Runes: 1, Final: true}},
 		{`{"type":"text","text":"` + long + `"}`, Text{Text: long, Runes: MaxTextRunes, Final: true}},
 		{`{"type":"text","text":"a","voice":{"unknown":[1]},"x":null}`, Text{Text: "a", Runes: 1, Final: true}},
 		{` {"type" : "control", "command":"PAUSE"} `, Control{Pause}},
@@ -42,23 +44,25 @@ func TestParseMessage(t *testing.T) {
 
 func TestParseMessageSaysWhatIsWrong(t *testing.T) {
 	for in, part := range map[string]string{
-		``:                                      "not what was expected",
-		`{`:                                     "not what was expected",
-		`[]`:                                    "not what was expected",
-		`"text"`:                                "not what was expected",
-		`null`:                                  `no "type"`,
-		`{}`:                                    `no "type"`,
-		`{"type":5}`:                            "not what was expected",
-		`{"type":"sing"}`:                       `"sing" is unknown`,
-		`{"type":"text"}`:                       `no "text"`,
-		`{"type":"text","text":null}`:           `no "text"`,
-		`{"type":"text","text":5}`:              "not what was expected",
-		`{"type":"text","text":"a"} trailing`:   "not what was expected",
-		`{"type":"control"}`:                    "is unknown",
-		`{"type":"control","command":"pause"}`:  `"pause" is unknown`,
-		`{"type":"control","command":"RELOAD"}`: `"RELOAD" is unknown`,
-		`{"type":"receipt","frames":[["a"]]}`:   "not what was expected",
-		`{"type":"text","text":"","is_final":false}`:                                    "empty",
+		``:                           "not what was expected",
+		`{`:                          "not what was expected",
+		`[]`:                         "not what was expected",
+		`"text"`:                     "not what was expected",
+		`null`:                       `no "type"`,
+		`{}`:                         `no "type"`,
+		`{"type":5}`:                 "not what was expected",
+		`{"type":"sing"}`:            `"sing" is unknown`,
+		`{"type":"text"}`:            `no "text"`,
+		`{"type":"text","Text":"a"}`: `no "text"`,
+		`{"Type":"text","text":"a"}`: `no "type"`,
+		`{"type":"text","text":"a","is_final":1}`:                                       `"is_final" is a JSON number`,
+		`{"type":"text","text":null}`:                                                   `no "text"`,
+		`{"type":"text","text":5}`:                                                      "not what was expected",
+		`{"type":"text","text":"a"} trailing`:                                           "not what was expected",
+		`{"type":"control"}`:                                                            "is unknown",
+		`{"type":"control","command":"pause"}`:                                          `"pause" is unknown`,
+		`{"type":"control","command":"RELOAD"}`:                                         `"RELOAD" is unknown`,
+		`{"type":"receipt","frames":[["a"]]}`:                                           "not what was expected",
 		`{"type":"text","text":"` + strings.Repeat("é", MaxTextRunes+1) + `"}`:          "10001 characters",
 		`{"type":"ping","id":"` + strings.Repeat("x", maxPingID) + `"}`:                 "long",
 		`{"type":"receipt","frames":[` + strings.Repeat("[1,2,3],", 1000) + `[1,2,3]]}`: "1001 frames",
@@ -89,7 +93,7 @@ func FuzzParseMessage(f *testing.F) {
 		}
 		switch m := got.(type) {
 		case Text:
-			if !utf8.ValidString(m.Text) || m.Runes != utf8.RuneCountInString(m.Text) || m.Runes > MaxTextRunes || m.Text == "" && !m.Final {
+			if !utf8.ValidString(m.Text) || m.Runes != utf8.RuneCountInString(m.Text) || m.Runes > MaxTextRunes {
 				t.Fatalf("%q passed as %#v", data, m)
 			}
 		case Ping:

@@ -92,7 +92,7 @@ func (v *espeakVoice) Speak(ctx context.Context, text string, out io.Writer) err
 	defer cancel()
 	cmd := exec.CommandContext(ctx, v.path, v.args...)
 	cmd.WaitDelay = time.Second
-	cmd.Stdin = strings.NewReader(text)
+	cmd.Stdin = strings.NewReader(strings.ReplaceAll(text, "\x00", " ")) // it would stop there
 	var complaint bytes.Buffer
 	cmd.Stderr = &complaint
 	sound, err := cmd.StdoutPipe()

@@ -93,6 +93,15 @@ func TestEspeakIsSilentWithoutText(t *testing.T) {
 	}
 }
 
+// espeak-ng itself takes it for the end.
+func TestEspeakSpeaksOnAfterANUL(t *testing.T) {
+	e := needEspeak(t)
+	whole, cut := len(speakAll(t, e, nil, "one\x00two three four five")), len(speakAll(t, e, nil, "one"))
+	if whole < 2*cut {
+		t.Errorf("%d bytes of sound, and %d up to the NUL", whole, cut)
+	}
+}
+
 func TestEspeakTakesItsOptions(t *testing.T) {
 	e := needEspeak(t)
 	const text = "one two three four five six seven"

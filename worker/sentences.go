@@ -3,6 +3,7 @@ package worker
 import (
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/rivo/uniseg"
 )
@@ -21,8 +22,9 @@ type sentences struct {
 	held string
 }
 
-// add takes a piece of text and returns the sentences that are complete: a
-// sentence's end is known only once something follows it.
+// add takes a piece of text and returns the sentences that are complete. A
+// sentence's end is known once something follows it, or where the piece ends in
+// a way that leaves no doubt.
 func (s *sentences) add(text string) (complete []string) {
 	s.held += text
 	for {
@@ -32,6 +34,10 @@ func (s *sentences) add(text string) (complete []string) {
 		}
 		complete = append(complete, sentence)
 		s.held = rest
+	}
+	if endsSentence(s.held) {
+		complete = append(complete, s.held)
+		s.held = ""
 	}
 	if len(s.held) > maxHeld {
 		cut := strings.LastIndexFunc(s.held, unicode.IsSpace) + 1
@@ -47,6 +53,19 @@ func (s *sentences) add(text string) (complete []string) {
 		}
 	}
 	return complete
+}
+
+// endsSentence reports whether the text ends in a full stop and a space, or in
+// one of those scripts that have no spaces. A stop alone may be in a number.
+func endsSentence(text string) bool {
+	words := strings.TrimRightFunc(text, unicode.IsSpace)
+	last, _ := utf8.DecodeLastRuneInString(strings.TrimRightFunc(words, closing))
+	return strings.ContainsRune("。！？", last) || len(words) < len(text) && unicode.Is(unicode.STerm, last)
+}
+
+// closing reports whether r may stand between a full stop and what follows it.
+func closing(r rune) bool {
+	return r == '"' || r == '\'' || unicode.In(r, unicode.Pe, unicode.Pf)
 }
 
 // rest returns what is left when no more text follows.

@@ -16,9 +16,9 @@ func TestSentencesComeAsSoonAsTheNextBegins(t *testing.T) {
 		want []string
 	}{
 		{"Hello the", nil},
-		{"re. ", nil}, // more spaces, or a small letter, could follow
-		{"G", []string{"Hello there. "}},
-		{"eneral Kenobi! You", []string{"General Kenobi! "}},
+		{"re. ", []string{"Hello there. "}},
+		{"General Kenobi!", nil},
+		{" You", []string{"General Kenobi! "}},
 		{" are a bold one.", nil},
 		{" So? Yes. No", []string{"You are a bold one. ", "So? ", "Yes. "}},
 		{"", nil},
@@ -36,10 +36,36 @@ func TestSentencesComeAsSoonAsTheNextBegins(t *testing.T) {
 	}
 }
 
+// Whoever sends whole sentences does not wait for the next to hear the first.
+func TestSentencesThatAreWholeWaitForNothing(t *testing.T) {
+	for _, text := range []string{"Hello. ", "Hello!\n", "He said: “No.” ", "(Really?) ", "你好。", "「やめて！」", "नमस्ते। "} {
+		var s sentences
+		if got := s.add(text); !slices.Equal(got, []string{text}) {
+			t.Errorf("%q: %q", text, got)
+		}
+	}
+	for _, text := range []string{"Hello", "Hello ", "3.", "Hello, ", "e.g", "\"", " "} {
+		var s sentences
+		if got := s.add(text); got != nil {
+			t.Errorf("%q: %q", text, got)
+		}
+	}
+}
+
+// A language model writes the space with the word that follows it.
+func TestSentencesOfALanguageModel(t *testing.T) {
+	var s sentences
+	for _, token := range []string{"Apples", ",", " pears", " etc", ".", " and", " so", " on"} {
+		if got := s.add(token); got != nil {
+			t.Errorf("%q was cut off", got)
+		}
+	}
+}
+
 // A point is not the end while it may yet stand within a number, and a sentence
 // cut there is spoken wrongly.
 func TestSentencesAreNotCutWithin(t *testing.T) {
-	for _, text := range []string{"It costs 3.50 today", "See example.com for more", "version 1.2.3", "etc. and so on"} {
+	for _, text := range []string{"It costs 3.50 today", "See example.com for more", "version 1.2.3"} {
 		var s sentences
 		for _, r := range text {
 			if got := s.add(string(r)); got != nil {
