@@ -66,15 +66,15 @@ func (e *edge) gauges() error {
 		return 0
 	}
 	return errors.Join(
-		e.record.Gauge("voxedge.sessions", "{session}", "Places taken by sessions and by connections on their way to one.",
+		e.record.Gauge("voxedge.session.active", "{session}", "Places taken by sessions and by connections on their way to one.",
 			func() int64 { taken, _ := e.hub.Sessions(); return int64(taken) }),
-		e.record.Gauge("voxedge.sessions.limit", "{session}", "Places there are: MAX_CONNECTIONS.",
+		e.record.Gauge("voxedge.session.limit", "{session}", "Places there are: MAX_CONNECTIONS.",
 			func() int64 { _, limit := e.hub.Sessions(); return int64(limit) }),
 		e.record.Gauge("voxedge.draining", "", "1 while the edge takes no new sessions because it leaves.",
 			func() int64 { return up(e.hub.Draining()) }),
-		e.record.Gauge("voxedge.workers.healthy", "{worker}", "Workers that are healthy.",
+		e.record.Gauge("voxedge.worker.healthy", "{worker}", "Workers that are healthy.",
 			func() int64 { healthy, _ := e.pool.Workers(); return int64(healthy) }),
-		e.record.Gauge("voxedge.workers.known", "{worker}", "Workers that are known.",
+		e.record.Gauge("voxedge.worker.known", "{worker}", "Workers that are known.",
 			func() int64 { _, known := e.pool.Workers(); return int64(known) }),
 		e.record.Gauge("voxedge.redis.up", "", "1 while Redis answers.",
 			func() int64 { return up(e.health.OK("redis")) }),
