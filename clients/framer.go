@@ -3,7 +3,6 @@ package clients
 import (
 	"time"
 
-	"github.com/voxedge/voxedge/proto"
 	"github.com/voxedge/voxedge/session"
 )
 
@@ -20,9 +19,9 @@ type framer struct {
 // restart begins an attempt: the text is spoken from its start again.
 func (f *framer) restart() { f.rest, f.at = f.rest[:0], 0 }
 
-func (f *framer) write(from *proto.AudioFrame, received time.Time) error {
-	out := session.Frame{Received: received, Traceparent: from.GetTraceparent(), Emitted: from.GetEmittedUnixNano()}
-	data := from.GetAudioData()
+func (f *framer) write(from *audioFrame, received time.Time) error {
+	out := session.Frame{Received: received, Traceparent: from.traceparent, Emitted: from.emitted}
+	data := from.audio
 	for len(data) > 0 {
 		if len(f.rest) == 0 && len(data) >= session.FrameBytes {
 			out.PCM, data = data[:session.FrameBytes], data[session.FrameBytes:]

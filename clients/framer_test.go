@@ -4,7 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/voxedge/voxedge/proto"
 	"github.com/voxedge/voxedge/session"
 )
 
@@ -17,7 +16,7 @@ func cut(t *testing.T, out *framer, pcm, cuts []byte) {
 		if len(cuts) > 0 {
 			n = min(n, 1+37*int(cuts[i%len(cuts)]))
 		}
-		if err := out.write(&proto.AudioFrame{AudioData: pcm[:n]}, time.Time{}); err != nil {
+		if err := out.write(&audioFrame{audio: pcm[:n]}, time.Time{}); err != nil {
 			t.Fatal(err)
 		}
 		pcm = pcm[n:]

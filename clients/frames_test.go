@@ -252,7 +252,7 @@ func TestFramesCarryTheWorkersTrace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(heard) != 1 || heard[0].Traceparent != traceparent || heard[0].Emitted != 12345 || heard[0].Received.IsZero() {
+	if len(heard) != 1 || string(heard[0].Traceparent) != traceparent || heard[0].Emitted != 12345 || heard[0].Received.IsZero() {
 		t.Errorf("the frames are %+v", heard)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/voxedge/voxedge/proto"
 	"github.com/voxedge/voxedge/session"
 )
@@ -20,7 +22,7 @@ func (s *speaker) synthesize(ctx context.Context, w *Worker, script *session.Scr
 	defer sending.Wait()
 	defer cancel(nil)
 
-	stream, err := w.tts.Synthesize(ctx)
+	stream, err := w.tts.Synthesize(ctx, grpc.ForceCodecV2(frames))
 	if err != nil {
 		return &workerFault{worker: w, err: err, kind: kindOf(err)}
 	}
@@ -33,9 +35,11 @@ func (s *speaker) synthesize(ctx context.Context, w *Worker, script *session.Scr
 
 	out.restart()
 	began := time.Now()
+	var frame audioFrame
+	defer frame.release()
 	for first := true; ; first = false {
 		watch.waiting()
-		frame, err := stream.Recv()
+		err := stream.RecvMsg(&frame)
 		watch.heard()
 		if errors.Is(err, io.EOF) {
 			return out.finish() // an end without a final frame is an end
@@ -50,17 +54,17 @@ func (s *speaker) synthesize(ctx context.Context, w *Worker, script *session.Scr
 			w.firstFrame(time.Since(began))
 			w.breaker.succeeded()
 		}
-		if err := checkFrame(frame, wire); err != nil {
+		if err := checkFrame(&frame, wire); err != nil {
 			return &workerFault{worker: w, err: err}
 		}
-		if err := out.write(frame, time.Now()); err != nil {
+		if err := out.write(&frame, time.Now()); err != nil {
 			return err
 		}
-		if frame.GetIsFinal() {
+		if frame.final {
 			if err := out.finish(); err != nil {
 				return err
 			}
-			awaitEnd(stream, watch)
+			awaitEnd(stream, &frame, watch)
 			return nil
 		}
 	}
@@ -86,24 +90,24 @@ func sendText(ctx context.Context, stream proto.TTSService_SynthesizeClient, id 
 }
 
 // checkFrame holds a frame against the worker contract.
-func checkFrame(f *proto.AudioFrame, id string) error {
+func checkFrame(f *audioFrame, id string) error {
 	switch {
-	case len(f.GetAudioData()) == 0 && !f.GetIsFinal():
+	case len(f.audio) == 0 && !f.final:
 		return errors.New("it sent a frame with no audio that is not final")
-	case f.GetSessionId() != "" && f.GetSessionId() != id:
-		return fmt.Errorf("it sent audio of another session, %.40q", f.GetSessionId())
-	case f.GetSampleRate() != 0 && f.GetSampleRate() != session.SampleRate:
-		return fmt.Errorf("it sent audio at %d Hz; it must resample to %d", f.GetSampleRate(), session.SampleRate)
+	case len(f.sessionID) > 0 && string(f.sessionID) != id:
+		return fmt.Errorf("it sent audio of another session, %.40q", f.sessionID)
+	case f.sampleRate != 0 && f.sampleRate != session.SampleRate:
+		return fmt.Errorf("it sent audio at %d Hz; it must resample to %d", f.sampleRate, session.SampleRate)
 	}
 	return nil
 }
 
 // awaitEnd lets a worker that has sent its last frame end the stream, so that
 // it does not see a cancellation. What else it sends is not audio to anyone.
-func awaitEnd(stream proto.TTSService_SynthesizeClient, watch *watchdog) {
+func awaitEnd(stream proto.TTSService_SynthesizeClient, frame *audioFrame, watch *watchdog) {
 	watch.final()
 	for {
-		if _, err := stream.Recv(); err != nil {
+		if err := stream.RecvMsg(frame); err != nil {
 			return
 		}
 	}

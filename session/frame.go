@@ -12,10 +12,11 @@ const (
 	Encoding      = "pcm_s16le"
 )
 
-// Frame is 20 ms of speech as a worker sent it.
+// Frame is 20 ms of speech as a worker sent it. Its bytes are valid only until
+// the call that passes it returns.
 type Frame struct {
-	PCM         []byte    // FrameBytes of samples, valid only until the call that passes it returns
+	PCM         []byte    // FrameBytes of samples
 	Received    time.Time // when the edge had it whole
-	Traceparent string    // W3C context of the worker's span of this frame, or empty
+	Traceparent []byte    // W3C context of the worker's span of this frame, or empty
 	Emitted     int64     // the worker's Unix time in nanoseconds when it sent it, or 0
 }

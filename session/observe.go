@@ -50,7 +50,7 @@ func (s *Session) trace(e *entry) {
 	if u.spans != nil {
 		u.spans.Record(telemetry.FrameTimes{
 			Sequence: s.sequence, Start: e.frame.Received, Queued: e.queued, End: now, Depth: s.queue.n,
-			Parent: u.spans.Parent(e.frame.Traceparent),
+			Parent: e.parent,
 		})
 		s.receipts.sent(s.sequence, now, u.trace)
 	}

@@ -3,6 +3,8 @@ package session
 import (
 	"sync"
 	"time"
+
+	"github.com/voxedge/voxedge/telemetry"
 )
 
 // queue is the bounded row of frames between a worker and a client. An entry
@@ -15,8 +17,9 @@ type queue struct {
 }
 
 type entry struct {
-	frame     Frame     // PCM is the entry's own slot of the queue's memory
-	queued    time.Time // of a frame whose times are wanted
+	frame     Frame                // PCM is the entry's own slot of the queue's memory
+	queued    time.Time            // of a frame whose times are wanted
+	parent    telemetry.SpanParent // of its span
 	utterance *utterance
 	end       bool  // no frame: the utterance is over
 	err       error // why, when it failed
@@ -63,10 +66,9 @@ func (q *queue) pushFrame(u *utterance, f Frame) {
 	e := q.push()
 	slot := q.memory.samples[i*FrameBytes : (i+1)*FrameBytes]
 	copy(slot, f.PCM)
-	f.PCM = slot
-	*e = entry{frame: f, utterance: u}
+	*e = entry{frame: Frame{PCM: slot, Received: f.Received, Emitted: f.Emitted}, utterance: u}
 	if u.timed {
-		e.queued = time.Now()
+		e.queued, e.parent = time.Now(), u.spans.Parent(f.Traceparent)
 	}
 }
 

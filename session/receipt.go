@@ -13,23 +13,56 @@ const receiptWindow = 512
 // receipts remembers what a receipt needs: when the last frames of traced
 // utterances were written. The session's lock guards it.
 type receipts struct {
-	written *[receiptWindow]writtenFrame // nil until a traced frame is written
-	plays   *telemetry.Frames            // of the utterance that receipts last came for
-	of      *telemetry.UtteranceTrace
-	clock   clientClock
+	written    *[receiptWindow]writtenFrame // nil until a traced frame is written
+	utterances []tracedUtterance            // of the written frames, in order
+	plays      *telemetry.Frames            // of the utterance that receipts last came for
+	of         *telemetry.UtteranceTrace
+	clock      clientClock
 }
 
+// writtenFrame has no pointer, for there are many.
 type writtenFrame struct {
 	sequence uint64 // 0: none, or its receipt has come
-	at       time.Time
-	trace    *telemetry.UtteranceTrace
+	at       int64  // Unix nanoseconds
+}
+
+type tracedUtterance struct {
+	first uint64 // sequence of its first traced frame
+	trace *telemetry.UtteranceTrace
 }
 
 func (r *receipts) sent(sequence uint64, at time.Time, trace *telemetry.UtteranceTrace) {
 	if r.written == nil {
 		r.written = new([receiptWindow]writtenFrame)
 	}
-	r.written[sequence%receiptWindow] = writtenFrame{sequence, at, trace}
+	if n := len(r.utterances); n == 0 || r.utterances[n-1].trace != trace {
+		for len(r.utterances) > 1 && r.utterances[1].first+receiptWindow <= sequence {
+			r.utterances = r.utterances[1:]
+		}
+		r.utterances = append(r.utterances, tracedUtterance{sequence, trace})
+	}
+	r.written[sequence%receiptWindow] = writtenFrame{sequence, at.UnixNano()}
+}
+
+// find returns a traced frame that is not further back than the window from
+// the last one written, or nil.
+func (r *receipts) find(sequence, last uint64) *writtenFrame {
+	if r.written == nil || sequence == 0 || sequence+receiptWindow <= last {
+		return nil
+	}
+	if w := &r.written[sequence%receiptWindow]; w.sequence == sequence {
+		return w
+	}
+	return nil
+}
+
+// traceOf returns the utterance of a frame that was found.
+func (r *receipts) traceOf(sequence uint64) *telemetry.UtteranceTrace {
+	i := len(r.utterances) - 1
+	for r.utterances[i].first > sequence {
+		i--
+	}
+	return r.utterances[i].trace
 }
 
 // receipt ends the traces of frames with what the client says of them. Frames
@@ -46,24 +79,24 @@ func (s *Session) receipt(m Receipt) *Error {
 		return nil
 	}
 	for _, f := range m.Frames {
-		if w := r.written[f.Sequence%receiptWindow]; w.sequence == f.Sequence {
-			r.clock.heard(w.at, f.Received)
+		if w := r.find(f.Sequence, s.sequence); w != nil {
+			r.clock.heard(time.Unix(0, w.at), f.Received)
 		}
 	}
 	for _, f := range m.Frames {
-		w := &r.written[f.Sequence%receiptWindow]
-		if f.Sequence == 0 || w.sequence != f.Sequence {
+		w := r.find(f.Sequence, s.sequence)
+		if w == nil {
 			s.hub.recorder.ReceiptIgnored()
 			continue
 		}
-		if r.of != w.trace {
+		if trace := r.traceOf(f.Sequence); r.of != trace {
 			r.plays.Close()
-			r.plays, r.of = s.tracing.Play(w.trace), w.trace
+			r.plays, r.of = s.tracing.Play(trace), trace
 		}
 		off := r.clock.error()
 		r.plays.Record(telemetry.FrameTimes{
 			Sequence: f.Sequence, Start: f.Received.Add(-off.Offset), End: f.Played.Add(-off.Offset),
-			Parent: w.trace.Spans().SpanID(f.Sequence), Clock: off,
+			Parent: r.of.Spans().SpanID(f.Sequence), Clock: off,
 		})
 		w.sequence = 0
 	}

@@ -25,7 +25,7 @@ func BenchmarkRecord(b *testing.B) {
 			f.writing.n.Store(0) // as if it had been read
 		}
 		now := time.Now()
-		f.Record(FrameTimes{Sequence: 1, Start: received, Queued: received, End: now, Depth: 1, Parent: f.Parent(parent)})
+		f.Record(FrameTimes{Sequence: 1, Start: received, Queued: received, End: now, Depth: 1, Parent: f.Parent([]byte(parent))})
 	}
 }
 

@@ -187,15 +187,13 @@ const traceparentLength = len("00-0123456789abcdef0123456789abcdef-0123456789abc
 
 // Parent reads the W3C context of a span that is to be a frame's parent. One
 // that is not of this trace is none.
-func (f *Frames) Parent(traceparent string) (parent SpanParent) {
+func (f *Frames) Parent(traceparent []byte) (parent SpanParent) {
 	const idAt, parentAt = 3, 36
-	if f == nil || len(traceparent) != traceparentLength || traceparent[:idAt] != "00-" ||
-		traceparent[idAt:parentAt-1] != f.traceHex || traceparent[parentAt-1] != '-' {
+	if f == nil || len(traceparent) != traceparentLength || string(traceparent[:idAt]) != "00-" ||
+		string(traceparent[idAt:parentAt-1]) != f.traceHex || traceparent[parentAt-1] != '-' {
 		return SpanParent{}
 	}
-	var digits [16]byte
-	copy(digits[:], traceparent[parentAt:])
-	if _, err := hex.Decode(parent[:], digits[:]); err != nil {
+	if _, err := hex.Decode(parent[:], traceparent[parentAt:parentAt+16]); err != nil {
 		return SpanParent{}
 	}
 	return parent

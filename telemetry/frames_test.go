@@ -24,7 +24,7 @@ func FuzzParent(f *testing.F) {
 	f.Add("00-" + id + "-00f067aa0ba902b\x00-01")
 	f.Add("00-" + id + "-0000000000000000-00")
 	f.Fuzz(func(t *testing.T, traceparent string) {
-		parent := frames.Parent(traceparent)
+		parent := frames.Parent([]byte(traceparent))
 		if parent == (SpanParent{}) {
 			return
 		}

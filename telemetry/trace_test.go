@@ -209,11 +209,11 @@ func TestRecordDoesNotAllocate(t *testing.T) {
 	parent := f.Traceparent(7)
 	now := time.Now()
 	if n := testing.AllocsPerRun(chunkRecords-2, func() {
-		f.Record(FrameTimes{Sequence: 1, Start: now, Queued: now, End: now, Depth: 1, Parent: f.Parent(parent)})
+		f.Record(FrameTimes{Sequence: 1, Start: now, Queued: now, End: now, Depth: 1, Parent: f.Parent([]byte(parent))})
 	}); n != 0 {
 		t.Errorf("%v allocations a frame", n)
 	}
-	if f.Parent(parent) != f.SpanID(7) {
+	if f.Parent([]byte(parent)) != f.SpanID(7) {
 		t.Error("a traceparent does not come back")
 	}
 }
@@ -224,7 +224,7 @@ func TestParentsOfOtherTracesAreNone(t *testing.T) {
 	other := newFrames(b, Forward, trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{9}, SpanID: trace.SpanID{2}}))
 	own := f.Traceparent(1)
 	for _, s := range []string{"", "00", other.Traceparent(1), "01" + own[2:], own[:36] + "ghijklmnopqrstuv-01", own + "0", own[:35] + "_" + own[36:]} {
-		if p := f.Parent(s); p != (SpanParent{}) {
+		if p := f.Parent([]byte(s)); p != (SpanParent{}) {
 			t.Errorf("%q is a parent: %x", s, p)
 		}
 	}
