@@ -38,13 +38,13 @@ func (c *collector) Start(context.Context) error { return nil }
 func (c *collector) Stop(context.Context) error  { return nil }
 
 func (c *collector) UploadTraces(ctx context.Context, rs []*tracepb.ResourceSpans) error {
+	c.mu.Lock()
+	stall, err := c.stall, c.err
+	c.mu.Unlock()
 	select {
 	case c.asked <- struct{}{}:
 	default:
 	}
-	c.mu.Lock()
-	stall, err := c.stall, c.err
-	c.mu.Unlock()
 	if stall != nil {
 		select {
 		case <-stall:
