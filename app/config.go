@@ -51,6 +51,9 @@ type Config struct {
 	HandshakeTimeout    time.Duration `env:"HANDSHAKE_TIMEOUT" envDefault:"5s" doc:"How long a client may take over its request"`
 	ShutdownTimeout     time.Duration `env:"SHUTDOWN_TIMEOUT" envDefault:"10s" doc:"How long running utterances may take to end on SIGTERM; less than the platform's kill timeout"`
 
+	KillTimeout time.Duration `env:"KILL_TIMEOUT" envDefault:"0" doc:"What the platform waits between SIGTERM and SIGKILL, so that validate can hold SHUTDOWN_TIMEOUT against it; 0: not known"`
+	RunDir      string        `env:"RUN_DIR" doc:"Directory for the note that tells the next start how this one ended; empty: one of the user's own among temporary files"`
+
 	TraceBufferBytes int `env:"TRACE_BUFFER_BYTES" envDefault:"33554432" doc:"Memory for spans that the OTLP endpoint has not taken yet; beyond it utterances go untraced"`
 
 	WorkerHost        string `env:"WORKER_HOST" envDefault:"0.0.0.0" doc:"voxedge worker: address of its gRPC port"`
@@ -185,7 +188,40 @@ func (c *Config) checkServe() []Problem {
 	return nil
 }
 
-var zeroIsNoLimit = map[string]bool{"IDLE_TIMEOUT": true, "MAX_SESSION_DURATION": true, "PING_INTERVAL": true}
+// leaving is what an edge takes at most behind SHUTDOWN_TIMEOUT, closing sockets
+// and sending the last traces.
+const leaving = 6 * time.Second
+
+// platformKills are known platforms, by a variable of theirs, and what they
+// wait when they are not told otherwise.
+var platformKills = []struct {
+	variable, name, setting string
+	wait                    time.Duration
+}{
+	{"FLY_APP_NAME", "Fly.io", "kill_timeout in fly.toml", 5 * time.Second},
+	{"KUBERNETES_SERVICE_HOST", "Kubernetes", "terminationGracePeriodSeconds", 30 * time.Second},
+}
+
+// checkPlatform holds the drain against what the platform allows for it.
+func (c *Config) checkPlatform(environ map[string]string) []Problem {
+	need := c.ShutdownTimeout + leaving
+	if c.KillTimeout > 0 {
+		if need > c.KillTimeout {
+			return []Problem{{"SHUTDOWN_TIMEOUT", fmt.Sprintf("with %s it may take %s to leave, and KILL_TIMEOUT is %s", c.ShutdownTimeout, need, c.KillTimeout),
+				"Lower it, or raise the platform's kill timeout and KILL_TIMEOUT with it"}}
+		}
+		return nil
+	}
+	for _, p := range platformKills {
+		if environ[p.variable] != "" && need > p.wait {
+			return []Problem{{"SHUTDOWN_TIMEOUT", fmt.Sprintf("with %s it may take %s to leave, and %s kills after %s by default", c.ShutdownTimeout, need, p.name, p.wait),
+				fmt.Sprintf("Lower it, or raise %s and set KILL_TIMEOUT to the same", p.setting)}}
+		}
+	}
+	return nil
+}
+
+var zeroIsNoLimit = map[string]bool{"IDLE_TIMEOUT": true, "MAX_SESSION_DURATION": true, "PING_INTERVAL": true, "KILL_TIMEOUT": true}
 
 // bounds returns the least and the most that the whole number may be.
 func bounds(name string) (low, high int) {

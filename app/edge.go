@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/voxedge/voxedge/clients"
+	"github.com/voxedge/voxedge/doctor"
 	"github.com/voxedge/voxedge/handlers"
 	"github.com/voxedge/voxedge/session"
 	"github.com/voxedge/voxedge/telemetry"
@@ -135,6 +136,12 @@ func (e *edge) run(ctx context.Context) error {
 	}
 	if e.journal != nil {
 		running.Go(func() { e.journal.Run(background) })
+	}
+
+	life, before := doctor.Begin(map[string]string{"RUN_DIR": e.cfg.RunDir}, portOf(e.public))
+	defer life.End()
+	if before != nil {
+		e.log.Warn("the edge before this one was not stopped", "cause", before.String(), "resolution", before.Cause.Local+"; "+before.Cause.Link())
 	}
 
 	failed := make(chan error, 2)

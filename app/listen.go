@@ -6,6 +6,8 @@ import (
 	"net"
 	"strconv"
 	"syscall"
+
+	"github.com/voxedge/voxedge/doctor"
 )
 
 // listen opens a TCP port, or says why it cannot and what to do.
@@ -15,8 +17,12 @@ func listen(host string, port int, variable string) (net.Listener, error) {
 	case err == nil:
 		return ln, nil
 	case errors.Is(err, syscall.EADDRINUSE):
+		if holder := doctor.Listener(port); holder != nil {
+			return nil, &fault{exitFailed, fmt.Sprintf("port %d is held by %s", port, holder),
+				fmt.Sprintf("End that process (kill %d), or set %s to a free port", holder.PID, variable)}
+		}
 		return nil, &fault{exitFailed, fmt.Sprintf("port %d is held by another process", port),
-			fmt.Sprintf("End that process ('ss -ltnp sport = :%d' names it), or set %s to a free port", port, variable)}
+			fmt.Sprintf("End that process ('sudo ss -ltnp sport = :%d' names it), or set %s to a free port", port, variable)}
 	case errors.Is(err, syscall.EACCES):
 		return nil, &fault{exitFailed, fmt.Sprintf("port %d needs privileges that this process does not have", port),
 			fmt.Sprintf("Set %s to a port above 1023", variable)}

@@ -30,6 +30,9 @@ const usage = `voxedge is the edge service for real-time voice.
   voxedge dev            edge, worker and Redis in one process, nothing to install
   voxedge worker         the reference text-to-speech worker
   voxedge say "text"     speak through a running edge, to the speakers or a file
+  voxedge doctor [URL]   find out why a client cannot connect, and what to do
+  voxedge preflight      see, before the start, that all it needs is there
+  voxedge validate       hold the environment against what it must be
   voxedge healthcheck    exit 0 when the edge here (or --worker, the worker) is ready
   voxedge version        what this is
 
@@ -68,7 +71,7 @@ func Main(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int
 	context.AfterFunc(ctx, cancel) // a second signal ends the process the hard way
 
 	run, ok := map[string]func(context.Context, command) error{
-		"serve": serve, "dev": dev, "worker": runWorker, "say": say, "healthcheck": healthcheck, "version": version, "help": help,
+		"serve": serve, "dev": dev, "worker": runWorker, "say": say, "doctor": runDoctor, "preflight": preflight, "validate": validate, "healthcheck": healthcheck, "version": version, "help": help,
 	}[name]
 	if !ok {
 		_, _ = fmt.Fprintf(stderr, "voxedge: there is no command %q.\n\n%s", name, usage)

@@ -67,12 +67,8 @@ func say(ctx context.Context, c command) error {
 
 func (c command) sayOptions() (sayOptions, error) {
 	var o sayOptions
-	port := c.environ["PORT"]
-	if port == "" {
-		port = fmt.Sprint(defaultPort)
-	}
 	flags := c.flags(`say "text" | -`)
-	flags.StringVar(&o.url, "url", "ws://localhost:"+port+"/v1/stream", "the edge's WebSocket URL")
+	flags.StringVar(&o.url, "url", c.localURL(), "the edge's WebSocket URL")
 	flags.StringVarP(&o.output, "output", "o", "", "WAV file to write instead of playing; - for standard output")
 	flags.StringVar(&o.model, "model", "", "model to speak with")
 	flags.StringVar(&o.language, "language", "", "language of the text, such as en")

@@ -1,0 +1,124 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/voxedge/voxedge/doctor"
+)
+
+// retryInterval is the time between looks of doctor --wait and --watch.
+const retryInterval = 500 * time.Millisecond
+
+// doctorOptions is the command line of doctor, preflight and validate.
+type doctorOptions struct {
+	doctor.Options
+	json  bool
+	watch bool
+	wait  time.Duration
+}
+
+// runDoctor finds out why a client cannot connect. Its exit status is the
+// cause's.
+func runDoctor(ctx context.Context, c command) error {
+	o, err := c.doctorOptions()
+	if err != nil {
+		return err
+	}
+	deadline := time.Now().Add(o.wait)
+	last := ""
+	for {
+		report := doctor.Examine(ctx, o.Options)
+		if ctx.Err() != nil {
+			return &fault{exitFailed, "interrupted", "Run it again"}
+		}
+		switch {
+		case o.watch:
+			if report.Sentence != last || o.json { // what has not changed is not said again
+				c.show(&report, o.json)
+			}
+			last = report.Sentence
+		case report.OK || !time.Now().Before(deadline):
+			c.show(&report, o.json)
+			return exitWith(report.Status)
+		}
+		select {
+		case <-time.After(retryInterval):
+		case <-ctx.Done():
+			return exitWith(report.Status)
+		}
+	}
+}
+
+// exitWith ends the command with the status, with all being said.
+func exitWith(status int) error {
+	if status == exitOK {
+		return nil
+	}
+	return &fault{status: status}
+}
+
+func (c command) show(r *doctor.Report, asJSON bool) {
+	if asJSON {
+		encoder := json.NewEncoder(c.stdout)
+		encoder.SetEscapeHTML(false)
+		_ = encoder.Encode(r)
+		return
+	}
+	r.Print(c.stdout)
+}
+
+func (c command) doctorOptions() (o doctorOptions, err error) {
+	flags := c.flags("doctor [URL]")
+	flags.StringVar(&o.HealthURL, "health", "", "URL of the edge's /health, where it is not beside the WebSocket")
+	headers := flags.StringArray("header", nil, "'Name: value' for the handshake, such as 'Authorization: Bearer …'; may be repeated")
+	platform := flags.String("platform", "", "how the edge is run (local, compose or fly), for the commands to type; default: found out")
+	flags.BoolVar(&o.json, "json", false, "report as one JSON object")
+	flags.BoolVar(&o.watch, "watch", false, "look again and again, and say what changes")
+	flags.DurationVar(&o.wait, "wait", 0, "keep trying for this long until all is well, as deploy scripts do")
+	if err := flags.Parse(c.args); err != nil {
+		return o, usageError(err)
+	}
+	switch flags.NArg() {
+	case 0:
+		o.URL = c.localURL()
+	case 1:
+		o.URL = flags.Arg(0)
+	default:
+		return o, &fault{exitUsage, fmt.Sprintf("doctor takes one URL, but was given %d", flags.NArg()), "Give the URL that the client uses"}
+	}
+	if o.Platform = doctor.Platform(*platform); *platform != "" && !slices.Contains(doctor.Platforms, o.Platform) {
+		return o, &fault{exitUsage, fmt.Sprintf("%q is not a platform", *platform), "Use local, compose or fly"}
+	}
+	if o.Header, err = parseHeaders(*headers); err != nil {
+		return o, err
+	}
+	o.Environ = c.environ
+	return o, nil
+}
+
+// localURL is the WebSocket of an edge on this machine.
+func (c command) localURL() string {
+	port := c.environ["PORT"]
+	if port == "" {
+		port = fmt.Sprint(defaultPort)
+	}
+	return "ws://localhost:" + port + "/v1/stream"
+}
+
+func parseHeaders(lines []string) (http.Header, error) {
+	header := http.Header{}
+	for _, line := range lines {
+		name, value, ok := strings.Cut(line, ":")
+		if !ok {
+			return nil, &fault{exitUsage, fmt.Sprintf("the header %q has no colon", line), "Write it as 'Name: value'"}
+		}
+		header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+	}
+	return header, nil
+}

@@ -1,0 +1,36 @@
+package app
+
+import (
+	"context"
+
+	"github.com/voxedge/voxedge/doctor"
+)
+
+// preflight looks, before an edge starts, at everything that it will need.
+func preflight(ctx context.Context, c command) error {
+	flags := c.flags("preflight")
+	asJSON := flags.Bool("json", false, "report as one JSON object")
+	if err := flags.Parse(c.args); err != nil {
+		return usageError(err)
+	}
+	cfg, _, err := c.configure(c.stderr, (*Config).checkServe)
+	if err != nil {
+		return err
+	}
+	plan := doctor.Plan{
+		Ports:          []doctor.Port{{Variable: "PORT", Host: cfg.Host, Number: cfg.Port}, {Variable: "HEALTH_PORT", Host: cfg.HealthHost, Number: cfg.HealthPort}},
+		MaxConnections: cfg.MaxConnections, WorkerAddr: cfg.WorkerAddr, Environ: c.environ,
+	}
+	if cfg.RedisURL != RedisOff {
+		plan.RedisURL = cfg.RedisURL
+	}
+	if cfg.tracing {
+		plan.TraceBytes = cfg.TraceBufferBytes
+		if plan.Collector = c.environ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"]; plan.Collector == "" {
+			plan.Collector = c.environ["OTEL_EXPORTER_OTLP_ENDPOINT"]
+		}
+	}
+	report := doctor.Preflight(ctx, plan)
+	c.show(&report, *asJSON)
+	return exitWith(report.Status)
+}

@@ -1,0 +1,91 @@
+package app
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/voxedge/voxedge/doctor"
+)
+
+// validate holds the environment, or a file of one, against what voxedge takes.
+// It shows no value of a variable that is right, and of REDIS_URL none at all.
+func validate(_ context.Context, c command) error {
+	flags := c.flags("validate")
+	file := flags.String("env-file", "", "a file of NAME=value lines to validate in place of the environment")
+	if err := flags.Parse(c.args); err != nil {
+		return usageError(err)
+	}
+	environ := c.environ
+	if *file != "" {
+		var problems []Problem
+		var err error
+		if environ, problems, err = readEnvFile(*file); err != nil {
+			return &fault{exitUsage, err.Error(), "Give a file of NAME=value lines, such as .env.example"}
+		}
+		c.complain(problems)
+		if len(problems) > 0 {
+			return exitWith(exitUsage)
+		}
+	}
+	cfg, problems := LoadConfig(environ)
+	problems = append(problems, cfg.checkServe()...)
+	problems = append(problems, cfg.checkPlatform(environ)...)
+	misspelt := misspellings(environ)
+	c.complain(append(problems, misspelt...))
+	if len(problems)+len(misspelt) > 0 {
+		return exitWith(exitUsage)
+	}
+	_, _ = fmt.Fprintln(c.stdout, "✅ The environment is valid.")
+	return nil
+}
+
+func (c command) complain(problems []Problem) {
+	for _, p := range problems {
+		_, _ = fmt.Fprintf(c.stdout, "❌ %-26s %s. %s.\n", p.Name, p.Cause, p.Resolution)
+	}
+	if len(problems) > 0 {
+		_, _ = fmt.Fprintf(c.stdout, "\n%d to correct; %s has all variables.\n", len(problems), doctor.ConfigInvalid.Link())
+	}
+}
+
+// readEnvFile reads NAME=value lines as docker compose does: comments, export
+// and quotes around a value are left off.
+func readEnvFile(path string) (map[string]string, []Problem, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = f.Close() }()
+	return parseEnv(f)
+}
+
+func parseEnv(from io.Reader) (environ map[string]string, problems []Problem, err error) {
+	environ = map[string]string{}
+	lines := bufio.NewScanner(from)
+	for n := 1; lines.Scan(); n++ {
+		line := strings.TrimSpace(lines.Text())
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		name, value, ok := strings.Cut(strings.TrimPrefix(line, "export "), "=")
+		name = strings.TrimSpace(name)
+		if !ok || name == "" || strings.ContainsAny(name, " \t") {
+			problems = append(problems, Problem{fmt.Sprintf("line %d", n), "it is not NAME=value", "Correct it, or put a # before it"})
+			continue
+		}
+		environ[name] = unquote(strings.TrimSpace(value))
+	}
+	return environ, problems, lines.Err()
+}
+
+func unquote(value string) string {
+	if n := len(value); n > 1 && (value[0] == '"' || value[0] == '\'') && value[n-1] == value[0] {
+		return value[1 : n-1]
+	}
+	value, _, _ = strings.Cut(value, " #")
+	return strings.TrimSpace(value)
+}

@@ -1,0 +1,268 @@
+package doctor
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/voxedge/voxedge/session"
+)
+
+// tapped remembers the first bytes that came, and how reading ended.
+type tapped struct {
+	net.Conn
+	first []byte
+	err   error
+}
+
+func (t *tapped) Read(p []byte) (int, error) {
+	n, err := t.Conn.Read(p)
+	if room := 256 - len(t.first); room > 0 {
+		t.first = append(t.first, p[:min(n, room)]...)
+	}
+	if err != nil && t.err == nil {
+		t.err = err
+	}
+	return n, err
+}
+
+func (e *examination) checkTLS(ctx context.Context) Step {
+	if !e.secure() {
+		return Step{}
+	}
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	raw := &tapped{Conn: e.conn}
+	conn := tls.Client(raw, &tls.Config{ServerName: e.host, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12})
+	err := conn.HandshakeContext(ctx)
+	if err == nil {
+		e.conn = conn
+		state := conn.ConnectionState()
+		leaf := state.PeerCertificates[0]
+		return ok("tls", "%s, certificate of %s until %s (%s)", tls.VersionName(state.Version), leaf.Issuer.CommonName, leaf.NotAfter.Format(time.DateOnly), millis(time.Since(began)))
+	}
+	if bad, isBad := errors.AsType[*tls.CertificateVerificationError](err); isBad {
+		return e.badCertificate(bad)
+	}
+	if _, isPlain := errors.AsType[tls.RecordHeaderError](err); isPlain {
+		return e.failed("tls", TLSToPlain, nil, "the answer to a TLS greeting is %s", excerpt(raw.first))
+	}
+	if len(raw.first) == 0 {
+		return e.noAnswer("tls", raw.err, err)
+	}
+	return e.failed("tls", TLSFailed, nil, "%v", err)
+}
+
+func (e *examination) badCertificate(bad *tls.CertificateVerificationError) Step {
+	leaf := bad.UnverifiedCertificates[0]
+	names := append([]string{}, leaf.DNSNames...)
+	for _, ip := range leaf.IPAddresses {
+		names = append(names, ip.String())
+	}
+	if invalid, isInvalid := errors.AsType[x509.CertificateInvalidError](bad.Err); isInvalid && invalid.Reason == x509.Expired {
+		return e.failed("tls", CertExpired, nil, "it is valid from %s to %s, and here it is %s",
+			leaf.NotBefore.Format(time.RFC3339), leaf.NotAfter.Format(time.RFC3339), time.Now().Format(time.RFC3339))
+	}
+	if _, isName := errors.AsType[x509.HostnameError](bad.Err); isName {
+		return e.failed("tls", CertName, what(strings.Join(names, ", ")), "it is for %s, and the URL says %s", strings.Join(names, ", "), e.host)
+	}
+	if _, isUnknown := errors.AsType[x509.UnknownAuthorityError](bad.Err); isUnknown {
+		return e.failed("tls", CertUnknown, nil, "its issuer is %s", leaf.Issuer)
+	}
+	return e.failed("tls", TLSFailed, nil, "%v", bad.Err)
+}
+
+// checkHandshake asks for the WebSocket on the connection that is open.
+func (e *examination) checkHandshake(ctx context.Context) Step {
+	began := time.Now()
+	raw := &tapped{Conn: e.conn}
+	dial := func(context.Context, string, string) (net.Conn, error) { return raw, nil }
+	client := &http.Client{
+		Transport:     &http.Transport{DialContext: dial, DialTLSContext: dial, DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	asking, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	ws, response, err := websocket.Dial(asking, e.target.String(), &websocket.DialOptions{ //nolint:bodyclose // Dial has read it
+		HTTPClient: client, HTTPHeader: e.Header, Subprotocols: []string{session.BinaryProtocol},
+	})
+	switch {
+	case err == nil:
+		e.ws = ws
+		ws.SetReadLimit(1 << 20)
+		return ok("handshake", "101 %s", millis(time.Since(began)))
+	case response != nil:
+		return e.badStatus(response, err)
+	case len(raw.first) == 0:
+		return e.noAnswer("handshake", raw.err, err)
+	case raw.first[0] == 0x15, bytes.HasPrefix(raw.first, []byte{0x16, 3}): // a TLS alert, or greeting
+		return e.failed("handshake", PlainToTLS, nil, "the answer to plain HTTP is a TLS record")
+	}
+	return e.otherProgram("handshake", "it says %s, which is not HTTP", excerpt(raw.first))
+}
+
+func (e *examination) otherProgram(step, evidence string, args ...any) Step {
+	evidence = fmt.Sprintf(evidence, args...)
+	if e.holder != nil {
+		evidence += "; the port is held by " + e.holder.String()
+	}
+	return e.failed(step, OtherProgram, nil, "%s", evidence)
+}
+
+// noAnswer tells silence from a connection that is cut.
+func (e *examination) noAnswer(step string, readErr, err error) Step {
+	held := ""
+	if e.holder != nil {
+		held = "; the port is held by " + e.holder.String()
+	}
+	switch {
+	case e.holder != nil && e.holder.Stopped:
+		return e.failed(step, ProcessStopped, nil, "%s is in state T and answers nothing", e.holder)
+	case errors.Is(readErr, syscall.ECONNRESET), errors.Is(readErr, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF), errors.Is(err, syscall.EPIPE):
+		return e.failed(step, ConnectionReset, nil, "it was cut before one byte came (%v)%s", firstOf(readErr, err), held)
+	case isTimeout(err), errors.Is(readErr, os.ErrDeadlineExceeded), errors.Is(readErr, net.ErrClosed):
+		return e.failed(step, Silent, nil, "not one byte came within %s%s", answerTimeout, held)
+	}
+	return e.failed(step, ConnectionReset, nil, "%v%s", firstOf(readErr, err), held)
+}
+
+func firstOf(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// badStatus reads an answer that is not 101.
+func (e *examination) badStatus(response *http.Response, dialErr error) Step {
+	const step = "handshake"
+	data, _ := io.ReadAll(io.LimitReader(response.Body, 4096))
+	body := strings.TrimSpace(string(data))
+	evidence := fmt.Sprintf("it answers %s: %.200s", response.Status, body)
+	var refusal struct{ Code, Message string }
+	if json.Unmarshal(data, &refusal) == nil && refusal.Code != "" {
+		return e.refusedWith(step, refusal.Code, fmt.Sprintf("it answers %s, %s: %s", response.Status, refusal.Code, refusal.Message))
+	}
+	switch response.StatusCode {
+	case http.StatusSwitchingProtocols:
+		return e.otherProgram(step, "it answers 101, but not as a WebSocket does (%v)", dialErr)
+	case http.StatusUpgradeRequired:
+		if port, isHealth := healthAnswer(body); isHealth {
+			return e.failed(step, HealthPort, what(port), "%s", evidence)
+		}
+		return e.failed(step, UpgradeStripped, nil, "the upgrade was asked for, and %s", evidence)
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		return e.failed(step, Redirected, what(redirection(e.target, response)), "%s, to %s", evidence, response.Header.Get("Location"))
+	case http.StatusUnauthorized, http.StatusProxyAuthRequired:
+		return e.failed(step, Unauthorized, nil, "%s", evidence)
+	case http.StatusForbidden:
+		return e.failed(step, Forbidden, nil, "%s", evidence)
+	case http.StatusTooManyRequests:
+		return e.failed(step, RateLimited, nil, "%s (Retry-After: %s)", evidence, response.Header.Get("Retry-After"))
+	case http.StatusBadGateway:
+		return e.failed(step, BadGateway, nil, "%s", evidence)
+	case http.StatusServiceUnavailable:
+		return e.failed(step, NoUpstream, nil, "%s", evidence)
+	case http.StatusGatewayTimeout:
+		return e.failed(step, GatewayTimeout, nil, "%s", evidence)
+	case http.StatusBadRequest:
+		if strings.Contains(body, "HTTPS") {
+			return e.failed(step, PlainToTLS, nil, "%s", evidence)
+		}
+	case http.StatusNotFound:
+		if strings.Contains(body, "The WebSocket is at") {
+			return e.failed(step, WrongPath, nil, "%s", evidence)
+		}
+	}
+	if server := response.Header.Get("Server"); server != "" {
+		evidence += "; it calls itself " + server
+	}
+	return e.otherProgram(step, "%s", evidence)
+}
+
+// healthAnswer recognises the health port, which names the public one.
+func healthAnswer(body string) (port string, ok bool) {
+	_, rest, ok := strings.Cut(body, "This port serves health to the platform. The WebSocket is on port ")
+	return strings.TrimRight(rest, ".\n"), ok
+}
+
+func redirection(from *url.URL, response *http.Response) string {
+	to, err := from.Parse(response.Header.Get("Location"))
+	if err != nil {
+		return response.Header.Get("Location")
+	}
+	switch to.Scheme {
+	case "https":
+		to.Scheme = "wss"
+	case "http":
+		to.Scheme = "ws"
+	}
+	return to.String()
+}
+
+// refusedWith finds the cause behind an error code of the edge.
+func (e *examination) refusedWith(step, code, evidence string) Step {
+	cause, ok := CauseOf(session.Code(code))
+	if !ok {
+		cause = Refused
+	}
+	return e.failed(step, cause, nil, "%s", evidence)
+}
+
+// CauseOf is what a client's error code means to whoever looks for its cause.
+func CauseOf(code session.Code) (Cause, bool) {
+	cause, ok := map[session.Code]Cause{
+		session.AtCapacity: AtCapacity, session.Draining: EdgeDraining, session.Unauthorized: Unauthorized,
+		session.ForbiddenOrigin: Forbidden, session.RateLimited: RateLimited, session.WorkerUnavailable: WorkerUnavailable,
+		session.SynthesisFailed: SynthesisFailed, session.SlowClient: FramesMissing,
+	}[code]
+	return cause, ok
+}
+
+// message is what the doctor reads of an edge's messages.
+type message struct {
+	Type         string
+	SessionID    string `json:"session_id"`
+	Code         string
+	Message      string
+	Reason       string
+	LastSequence uint64 `json:"last_sequence"`
+}
+
+func (e *examination) checkStart(ctx context.Context) Step {
+	began := time.Now()
+	waiting, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	_, data, err := e.ws.Read(waiting)
+	if err != nil {
+		return e.failed("session_start", NoSessionStart, nil, "no message came within %s (%v)", startTimeout, err)
+	}
+	var m message
+	if json.Unmarshal(data, &m) != nil {
+		return e.failed("session_start", NoSessionStart, nil, "the first message is %s", excerpt(data))
+	}
+	switch {
+	case m.Type == "error":
+		return e.refusedWith("session_start", m.Code, m.Code+": "+m.Message)
+	case m.Type != "session_start" || m.SessionID == "":
+		return e.failed("session_start", NoSessionStart, nil, "the first message is %s", excerpt(data))
+	}
+	return ok("session_start", "session %s (%s)", m.SessionID, millis(time.Since(began)))
+}

@@ -1,0 +1,93 @@
+package doctor
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+)
+
+// health is what the edge says of itself.
+type health struct {
+	Status string
+	Uptime float64 `json:"uptime_seconds"`
+	Checks map[string]struct {
+		OK    bool
+		Error string
+	}
+}
+
+// environ is the edge's environment where it can be read, over the doctor's.
+func (e *examination) environ(name, fallback string) string {
+	if e.holder != nil && e.holder.isEdge() && len(e.holder.Environ) > 0 {
+		if value := e.holder.Environ[name]; value != "" {
+			return value
+		}
+		return fallback
+	}
+	if value := e.Environ[name]; value != "" {
+		return value
+	}
+	return fallback
+}
+
+func (e *examination) checkHealth(ctx context.Context) Step {
+	target, asked := e.HealthURL, e.HealthURL != ""
+	if !asked {
+		if !e.here {
+			return skipped("health", "the health port is not public: --health URL names it, or run the doctor where the edge runs")
+		}
+		target = fmt.Sprintf("http://%s/health", net.JoinHostPort(e.host, e.environ("HEALTH_PORT", "8081")))
+	}
+	began := time.Now()
+	h, err := askHealth(ctx, target)
+	if err != nil {
+		s := e.failed("health", HealthUnanswered, map[string]string{"port": portOf(target)}, "%s: %v", target, err)
+		if !asked && !e.holder.isEdge() { // its port can only be guessed: in a container, it may not be published
+			return skipped("health", "%s does not answer (%v): --health URL names the health port", target, err)
+		}
+		return s
+	}
+	e.health = h
+	return ok("health", "%s, up for %s (%s)", h.Status, time.Duration(h.Uptime*float64(time.Second)).Round(time.Second), millis(time.Since(began)))
+}
+
+func portOf(target string) string {
+	request, err := http.NewRequest(http.MethodGet, target, nil)
+	if err != nil || request.URL.Port() == "" {
+		return "8081"
+	}
+	return request.URL.Port()
+}
+
+func askHealth(ctx context.Context, target string) (*health, error) {
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	data, _ := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+	var h health
+	if err := json.Unmarshal(data, &h); err != nil || h.Status == "" {
+		return nil, fmt.Errorf("it answers %s: %s", response.Status, excerpt(data))
+	}
+	return &h, nil
+}
+
+// says is what the edge says of one of the things it depends on.
+func (e *examination) says(check string) (ok, known bool, why string) {
+	if e.health == nil {
+		return false, false, ""
+	}
+	c, known := e.health.Checks[check]
+	return c.OK, known, c.Error
+}

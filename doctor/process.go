@@ -1,0 +1,79 @@
+package doctor
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/procfs"
+)
+
+// Process is one that listens at a port of this machine.
+type Process struct {
+	PID     int
+	Command string
+	Stopped bool // by a signal or a debugger
+	Environ map[string]string
+}
+
+func (p *Process) String() string { return fmt.Sprintf("%s (pid %d)", p.Command, p.PID) }
+
+// listening is a socket's state in /proc/net/tcp.
+const listening = 0x0a
+
+// Listener finds the process that listens at the port, as far as this machine
+// lets one see; nil when it does not.
+func Listener(port int) *Process {
+	sockets := map[string]bool{}
+	fs, err := procfs.NewDefaultFS()
+	if err != nil {
+		return nil
+	}
+	v4, _ := fs.NetTCP()  //nolint:staticcheck // netlink would be one more dependency, for a file
+	v6, _ := fs.NetTCP6() //nolint:staticcheck // see above
+	for _, line := range slices.Concat(v4, v6) {
+		if line.St == listening && line.LocalPort == uint64(port) { //nolint:gosec // a port
+			sockets[fmt.Sprintf("socket:[%d]", line.Inode)] = true
+		}
+	}
+	if len(sockets) == 0 {
+		return nil
+	}
+	processes, err := fs.AllProcs()
+	if err != nil {
+		return nil
+	}
+	for _, p := range processes {
+		files, err := p.FileDescriptorTargets()
+		if err == nil && slices.ContainsFunc(files, func(f string) bool { return sockets[f] }) {
+			return describe(p)
+		}
+	}
+	return nil
+}
+
+func describe(p procfs.Proc) *Process {
+	d := &Process{PID: p.PID, Environ: map[string]string{}}
+	if command, err := p.CmdLine(); err == nil {
+		d.Command = strings.Join(command, " ")
+	}
+	if len(d.Command) > 80 {
+		d.Command = d.Command[:80] + "…"
+	}
+	if stat, err := p.Stat(); err == nil {
+		d.Stopped = stat.State == "T" || stat.State == "t"
+		if d.Command == "" {
+			d.Command = stat.Comm
+		}
+	}
+	environ, _ := p.Environ()
+	for _, s := range environ {
+		if name, value, ok := strings.Cut(s, "="); ok {
+			d.Environ[name] = value
+		}
+	}
+	return d
+}
+
+// isEdge reports whether the process is a voxedge that serves.
+func (p *Process) isEdge() bool { return p != nil && strings.Contains(p.Command, "voxedge") }

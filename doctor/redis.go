@@ -1,0 +1,140 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+const redisTimeout = time.Second
+
+// redisURL is the edge's, or empty where it is not known or off.
+func (e *examination) redisURL() string {
+	fallback := ""
+	if e.holder.isEdge() {
+		fallback = "redis://localhost:6379" // the edge's own default
+		if strings.Contains(e.holder.Command, " dev") {
+			return "" // it is in the edge itself
+		}
+	}
+	if u := e.environ("REDIS_URL", fallback); u != "off" {
+		return u
+	}
+	return ""
+}
+
+func (e *examination) checkRedis(ctx context.Context) Step {
+	well, known, why := e.says("redis")
+	target := e.redisURL()
+	switch {
+	case known && well && target == "":
+		return ok("redis", "the edge says that it is well")
+	case known && !well && target == "":
+		return e.failed("redis", redisCause(errors.New(why)), nil, "the edge says: %s", why)
+	case target == "":
+		return Step{}
+	}
+	began := time.Now()
+	cause, err := pingRedis(ctx, target)
+	switch {
+	case err == nil && known && !well:
+		return e.failed("redis", redisCause(errors.New(why)), nil, "it answers here, but the edge says: %s", why)
+	case err == nil:
+		return ok("redis", "%s answers (%s)", redacted(target), millis(time.Since(began)))
+	case known && well:
+		return skipped("redis", "the edge reaches it; from here, %s does not answer (%v)", redacted(target), err)
+	}
+	return e.failed("redis", cause, nil, "%s: %v", redacted(target), err)
+}
+
+// redacted is the URL without its password.
+func redacted(target string) string {
+	u, err := url.Parse(target)
+	if err != nil {
+		return "REDIS_URL"
+	}
+	return u.Redacted()
+}
+
+// newRedis returns a client that tries once.
+func newRedis(target string) (*redis.Client, error) {
+	options, err := redis.ParseURL(target)
+	if err != nil {
+		return nil, errors.New("REDIS_URL is not a Redis URL")
+	}
+	options.DialTimeout, options.ReadTimeout, options.WriteTimeout, options.MaxRetries = redisTimeout, redisTimeout, redisTimeout, -1
+	options.DialerRetries, options.DisableIdentity, options.ContextTimeoutEnabled = 1, true, true
+	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	return redis.NewClient(options), nil
+}
+
+// pingRedis connects as the edge does, and finds the cause where it cannot.
+func pingRedis(ctx context.Context, target string) (Cause, error) {
+	client, err := newRedis(target)
+	if err != nil {
+		return ConfigInvalid, err
+	}
+	defer func() { _ = client.Close() }()
+	addr := client.Options().Addr
+	if err := dialHost(ctx, addr); err != nil {
+		return redisCause(err), err
+	}
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	defer cancel()
+	if err := client.Ping(ctx).Err(); err != nil {
+		if isTimeout(err) {
+			return RedisHung, fmt.Errorf("connected, and no answer within %s", redisTimeout)
+		}
+		return redisCause(err), err
+	}
+	return Cause{}, nil
+}
+
+// redisCause tells it from what a client said.
+func redisCause(err error) Cause {
+	text := err.Error()
+	says := func(parts ...string) bool {
+		for _, p := range parts {
+			if strings.Contains(text, p) {
+				return true
+			}
+		}
+		return false
+	}
+	_, isRedis := errors.AsType[redis.Error](err)
+	switch {
+	case isNotFound(err), says("no such host"):
+		return RedisName
+	case errors.Is(err, syscall.ECONNREFUSED), says("connection refused"):
+		return RedisClosed
+	case says("NOAUTH", "WRONGPASS", "invalid password", "invalid username-password", "without any password configured"):
+		return RedisAuth
+	case says("LOADING"):
+		return RedisLoading
+	case says("DB index is out of range", "invalid DB index", "SELECT is not allowed"):
+		return RedisDatabase
+	case says("tls:", "first record does not look like a TLS"), says("certificate"), errors.Is(err, io.EOF), text == "EOF", says("connection reset by peer"):
+		return RedisTLS // a Redis with TLS hangs up on one who speaks none
+	case isDial(err) && isTimeout(err), says("dial tcp") && says("i/o timeout"):
+		return RedisDropped
+	case isTimeout(err), says("i/o timeout", "no answer within"):
+		return RedisHung
+	case isRedis, says("ERR ", "NOPERM", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "DENIED"):
+		return RedisError
+	}
+	return RedisNot
+}
+
+func isDial(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "dial"
+}

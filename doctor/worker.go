@@ -1,0 +1,193 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+
+	"github.com/voxedge/voxedge/clients"
+	"github.com/voxedge/voxedge/proto"
+)
+
+const (
+	workerTimeout = time.Second
+	maxWorkers    = 20 // that are looked at
+)
+
+// checkWorkers looks at each worker that the edge would. One that is not well
+// beside another that is keeps nobody from being served.
+func (e *examination) checkWorkers(ctx context.Context) []Step {
+	well, known, why := e.says("worker")
+	announced, bad, seen := e.workers(ctx)
+	steps := slices.Clone(bad)
+	if seen && len(announced) == 0 && len(bad) == 0 {
+		return []Step{e.failed("workers", NoWorker, nil, "there is no key %s* in Redis, and WORKER_ADDR is empty", clients.RegistryPrefix)}
+	}
+	looks := make([]Step, min(len(announced), maxWorkers))
+	var looking sync.WaitGroup
+	for i := range looks {
+		looking.Go(func() { looks[i] = e.checkWorker(ctx, announced[i]) })
+	}
+	looking.Wait()
+	steps = append(steps, looks...)
+	switch anyWell := slices.ContainsFunc(steps, func(s Step) bool { return s.Result == OK }); {
+	case known && !well && (anyWell || len(steps) == 0):
+		// The edge sees them otherwise than the doctor does.
+		cause := WorkerUnavailable
+		if strings.Contains(why, "no worker is known") {
+			cause = NoWorker
+		} else if strings.Contains(why, "full") {
+			cause = WorkersBusy
+		}
+		steps = append(steps, e.failed("workers", cause, nil, "the edge says: %s", why))
+	case anyWell, known && well:
+		for i := range steps {
+			steps[i] = warned(steps[i])
+		}
+	}
+	return steps
+}
+
+// workers are those of WORKER_ADDR or Redis; seen is false where neither can
+// be looked at from here.
+func (e *examination) workers(ctx context.Context) (found []clients.Announcement, bad []Step, seen bool) {
+	if static := e.environ("WORKER_ADDR", ""); static != "" {
+		found, err := clients.StaticWorkers(static)
+		if err != nil {
+			return nil, []Step{e.failed("workers", ConfigInvalid, what("WORKER_ADDR"), "%v", err)}, true
+		}
+		return found, nil, true
+	}
+	target := e.redisURL()
+	if target == "" {
+		return nil, nil, false
+	}
+	return announcements(ctx, target, func(name string, err error) Step {
+		return e.failed("worker "+name, WorkerBadAnnounce, nil, "%s%s: %v", clients.RegistryPrefix, name, err)
+	})
+}
+
+// announcements reads the registry as an edge does.
+func announcements(ctx context.Context, target string, unreadable func(name string, err error) Step) (found []clients.Announcement, bad []Step, seen bool) {
+	client, err := newRedis(target)
+	if err != nil {
+		return nil, nil, false
+	}
+	defer func() { _ = client.Close() }()
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	defer cancel()
+	var keys []string
+	iter := client.Scan(ctx, 0, clients.RegistryPrefix+"*", 500).Iterator()
+	for iter.Next(ctx) {
+		keys = append(keys, iter.Val())
+	}
+	if iter.Err() != nil {
+		return nil, nil, false
+	}
+	slices.Sort(keys)
+	for _, key := range slices.Compact(keys) {
+		name := strings.TrimPrefix(key, clients.RegistryPrefix)
+		text, err := client.Get(ctx, key).Result()
+		if err != nil {
+			continue // it has just expired
+		}
+		a, err := clients.ParseAnnouncement([]byte(text), name)
+		if err != nil {
+			bad = append(bad, unreadable(name, err))
+			continue
+		}
+		found = append(found, a)
+	}
+	return found, bad, true
+}
+
+func (e *examination) checkWorker(ctx context.Context, a clients.Announcement) Step {
+	name := "worker " + a.Name
+	if a.Name == a.Addr {
+		name = "worker"
+	}
+	began := time.Now()
+	cause, reply, err := askWorker(ctx, a.Addr)
+	if err != nil {
+		if host, _, splitErr := net.SplitHostPort(a.Addr); splitErr == nil && a.Name != a.Addr && !e.local(host) && onlyThere(host) {
+			cause = WorkerUnreachable
+		}
+		return e.failed(name, cause, nil, "%s: %v", a.Addr, err)
+	}
+	limit, sessions := reply.GetCapabilities().GetMaxConcurrentSessions(), reply.GetMetrics()["sessions"]
+	if limit > 0 && sessions >= float64(limit) {
+		return e.failed(name, WorkersBusy, nil, "%s: %.0f of %d sessions are taken", a.Addr, sessions, limit)
+	}
+	return ok(name, "%s serves %s (%s)", a.Addr, strings.Join(reply.GetResidentModels(), ", "), millis(time.Since(began)))
+}
+
+// local reports whether the worker is known to run where the edge does.
+func (e *examination) local(host string) bool { return host == "localhost" && e.here }
+
+// onlyThere reports whether an announced host means another machine to whoever
+// reads it: each its own.
+func onlyThere(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && (ip.IsLoopback() || ip.IsUnspecified())
+}
+
+// askWorker asks all that an edge asks before it sends a session.
+func askWorker(ctx context.Context, addr string) (Cause, *proto.GetCapabilitiesResponse, error) {
+	if err := dialHost(ctx, addr); err != nil {
+		switch {
+		case isNotFound(err):
+			return WorkerUnreachable, nil, err
+		case errors.Is(err, syscall.ECONNREFUSED):
+			return WorkerClosed, nil, err
+		case isTimeout(err):
+			return WorkerDropped, nil, fmt.Errorf("%w: nothing came back within %s", err, dialTimeout)
+		}
+		return WorkerUnreachable, nil, err
+	}
+	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return WorkerError, nil, err
+	}
+	defer func() { _ = conn.Close() }()
+	ctx, cancel := context.WithTimeout(ctx, workerTimeout)
+	defer cancel()
+	answer, err := healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{})
+	switch {
+	case status.Code(err) == codes.Unimplemented: // judged by GetCapabilities alone
+	case err != nil:
+		return workerCause(err), nil, err
+	case answer.GetStatus() != healthpb.HealthCheckResponse_SERVING:
+		return WorkerNotServing, nil, fmt.Errorf("its health is %s", answer.GetStatus())
+	}
+	reply, err := proto.NewTTSServiceClient(conn).GetCapabilities(ctx, &proto.GetCapabilitiesRequest{})
+	if err != nil {
+		return workerCause(err), nil, err
+	}
+	return Cause{}, reply, nil
+}
+
+// workerCause tells it from a failed call to a port that is open.
+func workerCause(err error) Cause {
+	switch text := err.Error(); {
+	case status.Code(err) == codes.Unimplemented:
+		return WorkerWrongService
+	case strings.Contains(text, "server preface"), strings.Contains(text, "http2:"), strings.Contains(text, "malformed"), strings.Contains(text, "unexpected HTTP status"),
+		strings.Contains(text, "EOF"), strings.Contains(text, "connection reset"):
+		return WorkerNotGRPC
+	case status.Code(err) == codes.DeadlineExceeded, strings.Contains(text, "context deadline exceeded"):
+		return WorkerHung
+	}
+	return WorkerError
+}
