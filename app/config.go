@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -170,6 +171,9 @@ func (c *Config) check() []Problem {
 		if net.ParseIP(v.host) == nil && v.host != "localhost" {
 			wrong(v.name, "Use an address of this machine, or 0.0.0.0 or :: for all", "%.60q is not an IP address", v.host)
 		}
+	}
+	if c.RunDir != "" && !filepath.IsAbs(c.RunDir) {
+		wrong("RUN_DIR", "Give the whole path, from /", "%.60q is not one", c.RunDir)
 	}
 	if c.Port != 0 && c.Port == c.HealthPort {
 		wrong("HEALTH_PORT", "Give the two different ports", "it is the same as PORT, %d", c.Port)

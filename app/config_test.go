@@ -11,6 +11,7 @@ import (
 // badValues are values that a text variable refuses. A variable of which all
 // texts are good stands here with none.
 var badValues = map[string][]string{
+	"RUN_DIR":          {"x", "./run"},
 	"HOST":             {"edge.example.com", "127.0.0.1:80", "0.0.0.0/0"},
 	"HEALTH_HOST":      {"nowhere", "256.0.0.1"},
 	"WORKER_HOST":      {"nowhere", "::1]"},

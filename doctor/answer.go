@@ -134,6 +134,9 @@ func (e *examination) noAnswer(step string, readErr, err error) Step {
 	case e.holder != nil && e.holder.Stopped:
 		return e.failed(step, ProcessStopped, nil, "%s is in state T and answers nothing", e.holder)
 	case errors.Is(readErr, syscall.ECONNRESET), errors.Is(readErr, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF), errors.Is(err, syscall.EPIPE):
+		if e.holder != nil && !e.holder.isEdge() && !e.holder.isProxy() {
+			return e.otherProgram(step, "it hangs up on a WebSocket's request")
+		}
 		return e.failed(step, ConnectionReset, nil, "it was cut before one byte came (%v)%s", firstOf(readErr, err), held)
 	case isTimeout(err), errors.Is(readErr, os.ErrDeadlineExceeded), errors.Is(readErr, net.ErrClosed):
 		return e.failed(step, Silent, nil, "not one byte came within %s%s", answerTimeout, held)

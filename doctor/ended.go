@@ -123,8 +123,8 @@ func (l *Life) ended(crash []byte) *Ended {
 	who := fmt.Sprintf("the edge that began at %s (pid %d)", l.Began.Format(time.DateTime), l.PID)
 	line, _, _ := bytes.Cut(bytes.TrimSpace(crash), []byte("\n"))
 	switch words := string(line); {
-	case strings.Contains(words, "out of memory"), strings.Contains(words, "cannot allocate memory"):
-		return &Ended{EdgeOutOfMemory, fmt.Sprintf("%s ended with %q", who, words)}
+	case allocating(crash) != "":
+		return &Ended{EdgeOutOfMemory, fmt.Sprintf("%s ended while the system gave it no memory (in %s)", who, allocating(crash))}
 	case words != "":
 		return &Ended{EdgeCrashed, fmt.Sprintf("%s ended with %.200q", who, words)}
 	case l.Boot != bootID():
@@ -133,6 +133,22 @@ func (l *Life) ended(crash []byte) *Ended {
 		return &Ended{EdgeOutOfMemory, who + " was killed by the kernel: its memory limit was reached (exit status 137)"}
 	}
 	return &Ended{EdgeCrashed, who + " was killed: by kill -9, or by the kernel for want of the machine's memory (exit status 137; 'dmesg | grep -i oom' tells)"}
+}
+
+// allocating names the function of Go's allocator that ended the process, if it
+// was one: the words "out of memory" go to standard error alone.
+func allocating(crash []byte) string {
+	head, ok := bytes.CutPrefix(bytes.TrimSpace(crash), []byte("runtime stack:\nruntime.throw("))
+	if !ok {
+		return ""
+	}
+	head = head[:min(len(head), 1000)]
+	for _, name := range []string{"runtime.persistentalloc", "runtime.sysMap", "runtime.sysAlloc", "runtime.sysReserve", "runtime.(*mheap)", "runtime.(*mcache)", "runtime.newosproc"} {
+		if bytes.Contains(head, []byte(name)) {
+			return name
+		}
+	}
+	return ""
 }
 
 func bootID() string {

@@ -48,6 +48,9 @@ func appOf(host string, environ map[string]string) string {
 
 // isHere reports whether the address is one of this machine's.
 func isHere(ip net.IP) bool {
+	if ip == nil {
+		return false
+	}
 	if ip.IsLoopback() || ip.IsUnspecified() {
 		return true
 	}

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -75,5 +76,19 @@ func describe(p procfs.Proc) *Process {
 	return d
 }
 
-// isEdge reports whether the process is a voxedge that serves.
-func (p *Process) isEdge() bool { return p != nil && strings.Contains(p.Command, "voxedge") }
+// isEdge reports whether the process is a voxedge.
+func (p *Process) isEdge() bool {
+	if p == nil {
+		return false
+	}
+	program, _, _ := strings.Cut(p.Command, " ")
+	return strings.HasPrefix(filepath.Base(program), "voxedge")
+}
+
+// isProxy reports whether the process passes connections on to others, so that
+// it is one of those that hangs up and not itself another program.
+func (p *Process) isProxy() bool {
+	return slices.ContainsFunc([]string{"proxy", "nginx", "envoy", "traefik", "caddy", "sshd", "kubectl"}, func(name string) bool {
+		return strings.Contains(p.Command, name)
+	})
+}

@@ -46,7 +46,8 @@ func (e *examination) checkRedis(ctx context.Context) Step {
 	began := time.Now()
 	cause, err := pingRedis(ctx, target)
 	switch {
-	case err == nil && known && !well:
+	case err == nil && known && !well && !e.asksAgain(ctx, "redis"):
+		_, _, why = e.says("redis")
 		return e.failed("redis", redisCause(errors.New(why)), nil, "it answers here, but the edge says: %s", why)
 	case err == nil:
 		return ok("redis", "%s answers (%s)", redacted(target), millis(time.Since(began)))
@@ -88,15 +89,31 @@ func pingRedis(ctx context.Context, target string) (Cause, error) {
 	if err := dialHost(ctx, addr); err != nil {
 		return redisCause(err), err
 	}
-	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	asking, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
-	if err := client.Ping(ctx).Err(); err != nil {
+	if err := client.Ping(asking).Err(); err != nil {
+		if isTimeout(err) && client.Options().TLSConfig != nil && speaksPlain(ctx, addr) {
+			return RedisTLS, errors.New("the URL says TLS, and without TLS it answers")
+		}
 		if isTimeout(err) {
 			return RedisHung, fmt.Errorf("connected, and no answer within %s", redisTimeout)
 		}
 		return redisCause(err), err
 	}
 	return Cause{}, nil
+}
+
+// speaksPlain reports whether a Redis there answers without TLS.
+func speaksPlain(ctx context.Context, addr string) bool {
+	client, err := newRedis("redis://" + addr)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = client.Close() }()
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	defer cancel()
+	err = client.Ping(ctx).Err()
+	return err == nil || redisCause(err).ID == RedisAuth.ID
 }
 
 // redisCause tells it from what a client said.

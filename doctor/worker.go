@@ -42,7 +42,12 @@ func (e *examination) checkWorkers(ctx context.Context) []Step {
 	}
 	looking.Wait()
 	steps = append(steps, looks...)
-	switch anyWell := slices.ContainsFunc(steps, func(s Step) bool { return s.Result == OK }); {
+	anyWell := slices.ContainsFunc(steps, func(s Step) bool { return s.Result == OK })
+	if known && !well && anyWell {
+		well = e.asksAgain(ctx, "worker")
+		_, _, why = e.says("worker")
+	}
+	switch {
 	case known && !well && (anyWell || len(steps) == 0):
 		// The edge sees them otherwise than the doctor does.
 		cause := WorkerUnavailable
@@ -121,8 +126,8 @@ func (e *examination) checkWorker(ctx context.Context, a clients.Announcement) S
 	began := time.Now()
 	cause, reply, err := askWorker(ctx, a.Addr)
 	if err != nil {
-		if host, _, splitErr := net.SplitHostPort(a.Addr); splitErr == nil && a.Name != a.Addr && !e.local(host) && onlyThere(host) {
-			cause = WorkerUnreachable
+		if host, _, _ := net.SplitHostPort(a.Addr); cause.ID == WorkerClosed.ID && a.Name != a.Addr && isHere(net.ParseIP(host)) {
+			err = fmt.Errorf("%w; if that worker runs on another machine, it must announce another address (WORKER_ADVERTISE)", err)
 		}
 		return e.failed(name, cause, nil, "%s: %v", a.Addr, err)
 	}
@@ -131,16 +136,6 @@ func (e *examination) checkWorker(ctx context.Context, a clients.Announcement) S
 		return e.failed(name, WorkersBusy, nil, "%s: %.0f of %d sessions are taken", a.Addr, sessions, limit)
 	}
 	return ok(name, "%s serves %s (%s)", a.Addr, strings.Join(reply.GetResidentModels(), ", "), millis(time.Since(began)))
-}
-
-// local reports whether the worker is known to run where the edge does.
-func (e *examination) local(host string) bool { return host == "localhost" && e.here }
-
-// onlyThere reports whether an announced host means another machine to whoever
-// reads it: each its own.
-func onlyThere(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && (ip.IsLoopback() || ip.IsUnspecified())
 }
 
 // askWorker asks all that an edge asks before it sends a session.

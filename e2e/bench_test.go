@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -21,10 +22,12 @@ import (
 //
 //	go test -run '^$' -bench . ./e2e
 
-// fastBinary is voxedge without the race detector.
+// fastBinary is voxedge as it is built for production.
 var fastBinary = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(filepath.Dir(binary), "voxedge-fast")
-	out, err := exec.Command("go", "build", "-o", path, "..").CombinedOutput()
+	build := exec.Command("go", "build", "-o", path, "..")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := build.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}
@@ -33,6 +36,13 @@ var fastBinary = sync.OnceValues(func() (string, error) {
 
 func startFastSystem(b testing.TB) *system {
 	b.Helper()
+	withoutRaceDetector(b)
+	return startSystem(b)
+}
+
+// withoutRaceDetector has the test use a voxedge as it is in production.
+func withoutRaceDetector(b testing.TB) {
+	b.Helper()
 	fast, err := fastBinary()
 	if err != nil {
 		b.Fatal(err)
@@ -40,7 +50,6 @@ func startFastSystem(b testing.TB) *system {
 	raced := binary
 	binary = fast
 	b.Cleanup(func() { binary = raced })
-	return startSystem(b)
 }
 
 func quantile(sorted []time.Duration, q float64) time.Duration {

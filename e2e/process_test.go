@@ -172,6 +172,12 @@ func (p *process) kill() {
 	<-p.done
 }
 
+// forgive has a process that has ended badly, as it should, count as ended well.
+func (p *process) forgive() {
+	<-p.done
+	p.err = nil
+}
+
 // stop asks the process to end and checks that it ends well, unless it was killed.
 func (p *process) stop() {
 	p.t.Helper()
