@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -164,6 +165,9 @@ func (e *examination) checkURL(context.Context) Step {
 	}
 	if e.port == "" {
 		e.port = map[string]string{"ws": "80", "wss": "443"}[u.Scheme]
+	}
+	if n, err := strconv.ParseUint(e.port, 10, 16); err != nil || n == 0 {
+		return e.failed("url", URLInvalid, nil, "%s is not a port", e.port)
 	}
 	return ok("url", "%s", u.Redacted())
 }

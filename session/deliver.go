@@ -164,7 +164,7 @@ func (s *Session) finishUtterance(e *entry) {
 	if err != nil {
 		problem := asError(err)
 		s.log.WarnContext(u.ctx, "utterance failed", "utterance", u.number, "code", problem.Code,
-			"cause", problem.Error(), "resolution", problem.Resolution)
+			"cause", problem.Error(), "resolution", problem.Resolution, "runbook", problem.Code.Runbook())
 		s.report(problem)
 		s.utteranceOver(u, Failed, problem)
 	} else {

@@ -3,6 +3,7 @@ package session
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Code names an error to the client; the set is part of the wire contract.
@@ -24,6 +25,24 @@ const (
 	LimitReached      Code = "LIMIT_REACHED"
 	SlowClient        Code = "SLOW_CLIENT"
 )
+
+// Runbook is where the documents say what the code means and what to do.
+func (c Code) Runbook() string {
+	file, ok := map[Code]string{
+		WorkerUnavailable: "workers.md", SynthesisFailed: "workers.md",
+		RateLimited: "backpressure.md", AtCapacity: "backpressure.md", Draining: "backpressure.md", LimitReached: "backpressure.md", SlowClient: "backpressure.md",
+	}[c]
+	if !ok {
+		file = "websocket.md"
+	}
+	return "docs/runbooks/" + file + "#" + strings.ToLower(string(c))
+}
+
+// Codes are all of the wire contract.
+var Codes = []Code{
+	InvalidMessage, WorkerUnavailable, SynthesisFailed, ConnectionError, InternalError, Unauthorized, ForbiddenOrigin,
+	RateLimited, AtCapacity, Draining, SessionNotFound, LimitReached, SlowClient,
+}
 
 // Error is an error for a human: what it is called, what happened and what to
 // do about it. Err, if any, is for the log alone.

@@ -209,7 +209,7 @@ func (s *Session) transition(e event) (State, bool) {
 func (s *Session) report(problem *Error) {
 	s.story.errors++
 	s.hub.recorder.Problem(string(problem.Code))
-	s.log.DebugContext(s.ctx, "error sent to the client", "code", problem.Code, "cause", problem.Error(), "resolution", problem.Resolution)
+	s.log.DebugContext(s.ctx, "error sent to the client", "code", problem.Code, "cause", problem.Error(), "resolution", problem.Resolution, "runbook", problem.Code.Runbook())
 	s.send(errorMessage{"error", problem.Code, problem.Message()})
 }
 

@@ -78,7 +78,7 @@ func (s *story) tell(ctx context.Context, log *slog.Logger, worker, model string
 		attrs = append(attrs, slog.String("cause", s.cause.Error()))
 		if e, ok := errors.AsType[*Error](s.cause); ok {
 			level = slog.LevelWarn
-			attrs = append(attrs, slog.String("resolution", e.Resolution))
+			attrs = append(attrs, slog.String("resolution", e.Resolution), slog.String("runbook", e.Code.Runbook()))
 		}
 	}
 	log.LogAttrs(ctx, level, "session ended", attrs...)
