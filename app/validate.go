@@ -83,8 +83,10 @@ func parseEnv(from io.Reader) (environ map[string]string, problems []Problem, er
 }
 
 func unquote(value string) string {
-	if n := len(value); n > 1 && (value[0] == '"' || value[0] == '\'') && value[n-1] == value[0] {
-		return value[1 : n-1]
+	if value != "" && (value[0] == '"' || value[0] == '\'') {
+		if inner, _, closed := strings.Cut(value[1:], value[:1]); closed {
+			return inner
+		}
 	}
 	value, _, _ = strings.Cut(value, " #")
 	return strings.TrimSpace(value)
