@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/voxedge/voxedge/clients"
+	"github.com/voxedge/voxedge/middleware"
 	"github.com/voxedge/voxedge/session"
 	"github.com/voxedge/voxedge/telemetry"
 )
@@ -51,6 +53,33 @@ type Config struct {
 	ResumeWindow        time.Duration `env:"RESUME_WINDOW" envDefault:"60s" doc:"How long a session whose connection was lost can be resumed"`
 	HandshakeTimeout    time.Duration `env:"HANDSHAKE_TIMEOUT" envDefault:"5s" doc:"How long a client may take over its request"`
 	ShutdownTimeout     time.Duration `env:"SHUTDOWN_TIMEOUT" envDefault:"10s" doc:"How long running utterances may take to end on SIGTERM; less than the platform's kill timeout"`
+
+	APIKeys     string        `env:"API_KEYS" doc:"Keys that let clients in, by their hashes: name:hash, several with commas ('voxedge newkey NAME' makes one)"`
+	JWTSecret   string        `env:"JWT_SECRET" doc:"Secret of HS256 tokens that let clients in; at least 32 characters"`
+	JWKSURL     string        `env:"JWT_JWKS_URL" doc:"Where the public keys of RS, PS, ES or EdDSA tokens are"`
+	JWTAudience string        `env:"JWT_AUDIENCE" doc:"Audience that tokens must be for; empty: any"`
+	JWTIssuer   string        `env:"JWT_ISSUER" doc:"Issuer that tokens must be of; empty: any"`
+	TicketTTL   time.Duration `env:"TICKET_TTL" envDefault:"30s" doc:"How long a browser may take to use its ticket"`
+	Origins     string        `env:"ALLOWED_ORIGINS" doc:"Pages that may connect besides those of the edge's own host: https://app.example.com, https://*.example.com, several with commas, or *"`
+	Proxies     string        `env:"TRUSTED_PROXIES" doc:"Addresses and networks of proxies whose X-Forwarded-For is taken for the client's address, with commas"`
+
+	KeyConnections     int `env:"KEY_MAX_CONNECTIONS" envDefault:"0" doc:"Connections at once of one key or token subject, over all edges; 0: no limit"`
+	KeyConnects        int `env:"KEY_CONNECTS_PER_MINUTE" envDefault:"0" doc:"Connects of one key; 0: no limit"`
+	KeyCharacters      int `env:"KEY_CHARACTERS_PER_MINUTE" envDefault:"0" doc:"Characters of one key; 0: no limit"`
+	KeyAudio           int `env:"KEY_AUDIO_SECONDS_PER_DAY" envDefault:"0" doc:"Seconds of audio of one key; 0: no limit"`
+	AddressConnections int `env:"ADDRESS_MAX_CONNECTIONS" envDefault:"0" doc:"Connections at once of one address (IPv6: /64), over all edges; 0: no limit"`
+	AddressConnects    int `env:"ADDRESS_CONNECTS_PER_MINUTE" envDefault:"0" doc:"Connects of one address; 0: no limit"`
+	AddressCharacters  int `env:"ADDRESS_CHARACTERS_PER_MINUTE" envDefault:"0" doc:"Characters of one address; 0: no limit"`
+	AddressAudio       int `env:"ADDRESS_AUDIO_SECONDS_PER_DAY" envDefault:"0" doc:"Seconds of audio of one address; 0: no limit"`
+
+	MaxHandshakes int `env:"MAX_HANDSHAKES" envDefault:"256" doc:"Connections at once that have not come to a WebSocket; more are cut"`
+
+	TLSCertFile         string `env:"TLS_CERT_FILE" doc:"Certificate of the WebSockets' port (PEM), read again when it changes; empty: no TLS"`
+	TLSKeyFile          string `env:"TLS_KEY_FILE" doc:"Its key (PEM)"`
+	WorkerTLSCA         string `env:"WORKER_TLS_CA" doc:"Authority of workers' certificates (PEM); empty: no TLS to workers"`
+	WorkerTLSCert       string `env:"WORKER_TLS_CERT" doc:"Certificate that is shown to workers (PEM); voxedge worker: that it shows"`
+	WorkerTLSKey        string `env:"WORKER_TLS_KEY" doc:"Its key (PEM)"`
+	WorkerTLSServerName string `env:"WORKER_TLS_SERVER_NAME" doc:"Name that workers' certificates are for; empty: that of their address"`
 
 	KillTimeout time.Duration `env:"KILL_TIMEOUT" envDefault:"0" doc:"What the platform waits between SIGTERM and SIGKILL, so that validate can hold SHUTDOWN_TIMEOUT against it; 0: not known"`
 	RunDir      string        `env:"RUN_DIR" doc:"Directory for the note that tells the next start how this one ended; empty: one of the user's own among temporary files"`
@@ -172,6 +201,29 @@ func (c *Config) check() []Problem {
 			wrong(v.name, "Use an address of this machine, or 0.0.0.0 or :: for all", "%.60q is not an IP address", v.host)
 		}
 	}
+	if _, err := parseKeys(c.APIKeys); err != nil {
+		wrong("API_KEYS", "Write name:hash, several set apart by commas; 'voxedge newkey NAME' makes one", "%v", err)
+	}
+	if c.JWTSecret != "" && len(c.JWTSecret) < 32 {
+		wrong("JWT_SECRET", "Make one: openssl rand -hex 32", "it has %d characters, too few for a secret", len(c.JWTSecret))
+	}
+	if u, err := url.Parse(c.JWKSURL); c.JWKSURL != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "") {
+		wrong("JWT_JWKS_URL", "Give the https:// URL of the issuer's keys", "%.80q is not one of a web page", c.JWKSURL)
+	}
+	if _, err := middleware.ParseOrigins(c.Origins); err != nil {
+		wrong("ALLOWED_ORIGINS", "Write https://app.example.com, https://*.example.com or *, several set apart by commas", "%v", err)
+	}
+	if _, err := middleware.ParseProxies(c.Proxies); err != nil {
+		wrong("TRUSTED_PROXIES", "Write addresses and networks such as 10.0.0.0/8, set apart by commas", "%v", err)
+	}
+	for _, pair := range [][4]string{{"TLS_CERT_FILE", c.TLSCertFile, "TLS_KEY_FILE", c.TLSKeyFile}, {"WORKER_TLS_CERT", c.WorkerTLSCert, "WORKER_TLS_KEY", c.WorkerTLSKey}} {
+		if (pair[1] == "") != (pair[3] == "") {
+			wrong(pair[0], "Set both or none", "of %s and %s one is empty", pair[0], pair[2])
+		}
+	}
+	if c.WorkerTLSCA == "" && c.WorkerTLSCert != "" {
+		wrong("WORKER_TLS_CERT", "Set WORKER_TLS_CA too, or leave it out", "WORKER_TLS_CA is empty, so it is shown to nobody")
+	}
 	if c.RunDir != "" && !filepath.IsAbs(c.RunDir) {
 		wrong("RUN_DIR", "Give the whole path, from /", "%.60q is not one", c.RunDir)
 	}
@@ -232,7 +284,8 @@ func bounds(name string) (low, high int) {
 	switch name {
 	case "PORT", "HEALTH_PORT", "WORKER_PORT":
 		return 0, 65535
-	case "MAX_MESSAGES_PER_SESSION", "WORKER_MAX_SESSIONS":
+	case "MAX_MESSAGES_PER_SESSION", "WORKER_MAX_SESSIONS", "KEY_MAX_CONNECTIONS", "KEY_CONNECTS_PER_MINUTE", "KEY_CHARACTERS_PER_MINUTE", "KEY_AUDIO_SECONDS_PER_DAY",
+		"ADDRESS_MAX_CONNECTIONS", "ADDRESS_CONNECTS_PER_MINUTE", "ADDRESS_CHARACTERS_PER_MINUTE", "ADDRESS_AUDIO_SECONDS_PER_DAY":
 		return 0, 1 << 30
 	case "FRAME_QUEUE_SIZE":
 		return 1, 3000

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"github.com/voxedge/voxedge/clients"
 	"github.com/voxedge/voxedge/doctor"
 	"github.com/voxedge/voxedge/handlers"
+	"github.com/voxedge/voxedge/middleware"
 	"github.com/voxedge/voxedge/session"
 	"github.com/voxedge/voxedge/telemetry"
 )
@@ -33,6 +35,10 @@ type edge struct {
 	record   telemetry.Edge
 	public   net.Listener
 	private  net.Listener
+	tls      *tls.Config // nil: the public port is plain
+	limiter  *clients.Limiter
+	auth     *middleware.Auth
+	authDone context.CancelFunc // ends the refreshing of its keys
 }
 
 // newEdge opens the ports and wires the parts. run must follow.
@@ -48,10 +54,24 @@ func newEdge(cfg Config, log *slog.Logger) (*edge, error) {
 	if e.record, err = newRecord(cfg, log); err != nil {
 		return nil, errors.Join(err, e.private.Close(), e.public.Close())
 	}
+	var toWorkers *tls.Config
+	if e.tls, err = serverTLS(cfg, log); err == nil {
+		toWorkers, err = workerTLS(cfg, log)
+	}
+	if err != nil {
+		return nil, errors.Join(err, e.private.Close(), e.public.Close())
+	}
 	if cfg.RedisURL != RedisOff {
 		if e.redis, err = clients.NewRedis(cfg.RedisURL, log); err != nil {
 			return nil, errors.Join(err, e.private.Close(), e.public.Close())
 		}
+	}
+	e.limiter = clients.NewLimiter(e.redis, log)
+	refreshing, done := context.WithCancel(context.Background())
+	e.authDone = done
+	if e.auth, err = newAuth(refreshing, cfg, e.newTickets(), log); err != nil {
+		done()
+		return nil, errors.Join(err, e.private.Close(), e.public.Close())
 	}
 	var source clients.Source
 	if cfg.WorkerAddr == "" {
@@ -72,6 +92,7 @@ func newEdge(cfg Config, log *slog.Logger) (*edge, error) {
 		RefreshInterval:   cfg.WorkerRefreshInterval,
 		Recorder:          e.record,
 		Tracing:           e.record.Tracer.Provider(),
+		TLS:               toWorkers,
 	}, source, log)
 	var journal session.Journal
 	if e.redis != nil {
@@ -138,6 +159,10 @@ func (e *edge) run(ctx context.Context) error {
 		running.Go(func() { e.journal.Run(background) })
 	}
 
+	origins, _ := middleware.ParseOrigins(e.cfg.Origins) // they were read when the environment was checked
+	proxies, _ := middleware.ParseProxies(e.cfg.Proxies)
+	running.Go(func() { e.limiter.Run(background) })
+
 	life, before := doctor.Begin(map[string]string{"RUN_DIR": e.cfg.RunDir}, portOf(e.public))
 	defer life.End()
 	if before != nil {
@@ -150,10 +175,20 @@ func (e *edge) run(ctx context.Context) error {
 		MaxMessageBytes:  e.cfg.MaxMessageBytes,
 		HandshakeTimeout: e.cfg.HandshakeTimeout,
 		HealthPort:       portOf(e.private),
+		Auth:             e.auth,
+		Origins:          origins,
+		Proxies:          proxies,
+		Limiter:          e.limiter,
+		PerKey:           middleware.Limits{Connections: e.cfg.KeyConnections, Connects: e.cfg.KeyConnects, Characters: e.cfg.KeyCharacters, Audio: e.cfg.KeyAudio},
+		PerAddress:       middleware.Limits{Connections: e.cfg.AddressConnections, Connects: e.cfg.AddressConnects, Characters: e.cfg.AddressCharacters, Audio: e.cfg.AddressAudio},
 	}, e.log)
 	var serving sync.WaitGroup
-	serving.Go(func() { failed <- private.Listener(handlers.Listen(e.private, e.log)) })
-	serving.Go(func() { failed <- public.Listener(handlers.Listen(e.public, e.log)) })
+	serving.Go(func() {
+		failed <- private.Listener(handlers.Listen(e.private, handlers.ListenConfig{MaxHandshakes: healthConnections}, e.log))
+	})
+	serving.Go(func() {
+		failed <- public.Listener(e.secured(handlers.Listen(e.public, handlers.ListenConfig{MaxHandshakes: e.cfg.MaxHandshakes, TLS: e.tls != nil}, e.log)))
+	})
 	e.log.Info("listening", "port", portOf(e.public), "health_port", portOf(e.private), "max_connections", e.cfg.MaxConnections)
 
 	var err error
@@ -164,6 +199,7 @@ func (e *edge) run(ctx context.Context) error {
 	e.drain()
 	err = errors.Join(err, shutdown(public))
 	e.hub.Close()
+	e.authDone()
 	stop()
 	running.Wait()
 	e.pool.Close()
@@ -174,6 +210,17 @@ func (e *edge) run(ctx context.Context) error {
 	serving.Wait()
 	e.log.Info("stopped")
 	return err
+}
+
+// healthConnections is how many probes there may be at once.
+const healthConnections = 128
+
+// secured puts TLS over the listener where there is a certificate.
+func (e *edge) secured(ln net.Listener) net.Listener {
+	if e.tls == nil {
+		return ln
+	}
+	return tls.NewListener(ln, e.tls)
 }
 
 // drain lets the sessions end. New ones are refused meanwhile, not ignored, so

@@ -33,6 +33,7 @@ const usage = `voxedge is the edge service for real-time voice.
   voxedge doctor [URL]   find out why a client cannot connect, and what to do
   voxedge preflight      see, before the start, that all it needs is there
   voxedge validate       hold the environment against what it must be
+  voxedge newkey NAME    make an API key, and the entry of API_KEYS for it
   voxedge healthcheck    exit 0 when the edge here (or --worker, the worker) is ready
   voxedge version        what this is
 
@@ -71,7 +72,7 @@ func Main(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int
 	context.AfterFunc(ctx, cancel) // a second signal ends the process the hard way
 
 	run, ok := map[string]func(context.Context, command) error{
-		"serve": serve, "dev": dev, "worker": runWorker, "say": say, "doctor": runDoctor, "preflight": preflight, "validate": validate, "healthcheck": healthcheck, "version": version, "help": help,
+		"serve": serve, "dev": dev, "worker": runWorker, "say": say, "doctor": runDoctor, "preflight": preflight, "validate": validate, "newkey": newKey, "healthcheck": healthcheck, "version": version, "help": help,
 	}[name]
 	if !ok {
 		_, _ = fmt.Fprintf(stderr, "voxedge: there is no command %q.\n\n%s", name, usage)

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -15,6 +16,7 @@ import (
 	metrics "go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/propagation"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 
 	"github.com/voxedge/voxedge/clients"
 	"github.com/voxedge/voxedge/proto"
@@ -61,13 +63,17 @@ func newReferenceWorker(cfg Config, log *slog.Logger) (*referenceWorker, error) 
 	if err != nil {
 		return nil, err
 	}
+	secure, err := listenTLS(cfg, log)
+	if err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
 	tracer, err := newTracer("voxedge-worker", cfg, log)
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
 	w := &referenceWorker{
 		cfg: cfg, log: log, ln: ln, tracer: tracer,
-		grpc:   grpc.NewServer(traced(tracer)...),
+		grpc:   grpc.NewServer(append(traced(tracer), secured(secure)...)...),
 		server: worker.NewServer(engine, cfg.WorkerMaxSessions, tracer, log),
 		name:   cfg.WorkerName, addr: cfg.WorkerAdvertise,
 	}
@@ -95,6 +101,14 @@ func traced(t *telemetry.Tracer) []grpc.ServerOption {
 	}
 	return []grpc.ServerOption{grpc.StatsHandler(otelgrpc.NewServerHandler(otelgrpc.WithTracerProvider(t.Provider()),
 		otelgrpc.WithMeterProvider(metrics.NewMeterProvider()), otelgrpc.WithPropagators(propagation.TraceContext{}), otelgrpc.WithFilter(worker.Traced)))}
+}
+
+// secured has a server speak TLS, where there is a certificate.
+func secured(conf *tls.Config) []grpc.ServerOption {
+	if conf == nil {
+		return nil
+	}
+	return []grpc.ServerOption{grpc.Creds(credentials.NewTLS(conf))}
 }
 
 // newEngine returns the named engine. Without espeak-ng, auto falls back to

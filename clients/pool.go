@@ -2,6 +2,7 @@ package clients
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -26,6 +27,7 @@ type PoolConfig struct {
 
 	Recorder telemetry.WorkerRecorder // nil: nobody takes note
 	Tracing  trace.TracerProvider     // of the calls to workers; nil: none are traced
+	TLS      *tls.Config              // to workers; nil: none
 }
 
 // Source tells which workers there are. When it fails, the last known stay.
@@ -152,7 +154,7 @@ func (p *Pool) replace(announced []Announcement, named string) {
 }
 
 func (p *Pool) add(a Announcement) *Worker {
-	w, err := newWorker(a, p.cfg.Tracing, p.log)
+	w, err := newWorker(a, p.cfg.TLS, p.cfg.Tracing, p.log)
 	if err != nil {
 		p.log.Error("worker cannot be used", "worker", a.Name, "addr", a.Addr, "cause", err.Error(),
 			"resolution", "correct the address it announces")

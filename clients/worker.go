@@ -2,6 +2,7 @@ package clients
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/stats"
@@ -35,6 +37,10 @@ const (
 	// connWindow bounds what one connection may hold before gRPC has read it;
 	// streams do not hold it, for gRPC gives it back on arrival.
 	connWindow = 1 << 20
+	// Workers are not trusted either: maxMessage bounds one message, in bytes (ten
+	// seconds of audio), and maxMetadata what comes with a call.
+	maxMessage  = 1 << 20
+	maxMetadata = 16 << 10
 )
 
 // Worker is one text-to-speech worker: its connection, shared by all sessions,
@@ -72,9 +78,15 @@ type workerState struct {
 
 var errUnchecked = errors.New("not checked yet")
 
-func newWorker(a Announcement, tracing trace.TracerProvider, log *slog.Logger) (*Worker, error) {
+func newWorker(a Announcement, secure *tls.Config, tracing trace.TracerProvider, log *slog.Logger) (*Worker, error) {
+	transport := insecure.NewCredentials()
+	if secure != nil {
+		transport = credentials.NewTLS(secure)
+	}
 	options := []grpc.DialOption{
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithTransportCredentials(transport),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+		grpc.WithMaxHeaderListSize(maxMetadata),
 		grpc.WithStaticStreamWindowSize(streamWindow),
 		grpc.WithStaticConnWindowSize(connWindow),
 		grpc.WithConnectParams(grpc.ConnectParams{

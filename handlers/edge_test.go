@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/voxedge/voxedge/handlers"
+	"github.com/voxedge/voxedge/middleware"
 	"github.com/voxedge/voxedge/session"
 	"github.com/voxedge/voxedge/telemetry"
 )
@@ -143,14 +144,15 @@ func startEdge(t *testing.T, cfg session.Config, speak speakFunc) *edge {
 	e := &edge{t: t, voices: &voices{speak: speak}, logs: &logBuffer{}}
 	log := slog.New(slog.NewJSONHandler(e.logs, nil))
 	e.hub = session.NewHub(cfg, e.voices, nil, log, telemetry.Discard{})
-	app := handlers.Stream(e.hub, handlers.StreamConfig{MaxMessageBytes: 256 << 10, HandshakeTimeout: 5 * time.Second, HealthPort: 8081}, log)
+	app := handlers.Stream(e.hub, handlers.StreamConfig{MaxMessageBytes: 256 << 10, HandshakeTimeout: 5 * time.Second, HealthPort: 8081,
+		Origins: middleware.Origins{"https://app.example"}}, log)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	e.addr = ln.Addr().String()
 	served := make(chan error, 1)
-	go func() { served <- app.Listener(handlers.Listen(ln, log)) }()
+	go func() { served <- app.Listener(handlers.Listen(ln, handlers.ListenConfig{MaxHandshakes: 256}, log)) }()
 	t.Cleanup(func() {
 		if !e.hub.Draining() {
 			ctx, cancel := context.WithCancel(context.Background())

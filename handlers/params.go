@@ -34,17 +34,17 @@ func (s *stream) params(c *fiber.Ctx) error {
 	ask, problem := parseQuery(c.Queries())
 	if problem != nil {
 		s.hub.Refused(problem)
-		return middleware.Refuse(c, &middleware.Refusal{
-			Status: fiber.StatusBadRequest, Close: session.ClosePolicy, Err: problem})
+		return middleware.RefuseError(c, problem)
 	}
-	opening := session.Opening{Params: ask.params, Remote: c.IP(), Traceparent: ask.traceparent, Timings: ask.timings}
+	id := middleware.IdentityOf(c)
+	opening := session.Opening{Params: ask.params, Remote: middleware.AddressOf(c), Client: id.Name, Expires: id.Expires, Allowance: middleware.AllowanceOf(c), Traceparent: ask.traceparent, Timings: ask.timings}
 	if header := c.Get("traceparent"); header != "" {
 		opening.Traceparent = strings.Clone(header)
 	}
 	if ask.session != "" {
-		opening.Resumed, problem = s.hub.Resume(c.UserContext(), ask.session, ask.token, ask.after)
+		opening.Resumed, problem = s.hub.Resume(c.UserContext(), ask.session, ask.token, id.Name, ask.after)
 		if problem != nil {
-			return middleware.RefuseResume(c, problem)
+			return middleware.RefuseError(c, problem)
 		}
 	}
 	c.Locals(openingKey, opening)

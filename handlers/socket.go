@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -28,20 +29,35 @@ var errPending = errors.New("the client asks for more than it reads")
 type listener struct {
 	net.Listener
 	log *slog.Logger
+	cfg ListenConfig
+	now atomic.Int64 // handshakes
+}
+
+// ListenConfig says what a listener expects.
+type ListenConfig struct {
+	MaxHandshakes int  // connections at once that are no WebSocket yet; more are cut
+	TLS           bool // there is TLS above the listener
 }
 
 // Listen wraps ln so that the WebSockets accepted on it can be written to
-// without waiting. Visitors that speak TLS to it are logged.
-func Listen(ln net.Listener, log *slog.Logger) net.Listener {
-	return &listener{ln, log}
+// without waiting. Visitors that speak TLS where there is none are logged, and
+// those that speak none where there is are told.
+func Listen(ln net.Listener, cfg ListenConfig, log *slog.Logger) net.Listener {
+	return &listener{Listener: ln, cfg: cfg, log: log}
 }
 
 func (l *listener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
+	for err == nil && l.now.Add(1) > int64(l.cfg.MaxHandshakes) {
+		l.now.Add(-1)
+		_ = conn.Close() // before a byte is read or a goroutine begun for it
+		l.log.Debug("a connection was cut", "remote", conn.RemoteAddr().String(), "cause", "too many are in their handshake", "resolution", "raise MAX_HANDSHAKES if they are all honest")
+		conn, err = l.Listener.Accept()
+	}
 	if err != nil {
 		return nil, err
 	}
-	s := &socket{Conn: conn, log: l.log}
+	s := &socket{Conn: conn, log: l.log, from: l}
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		_ = tcp.SetWriteBuffer(sendBuffer)
 		if s.raw, err = tcp.SyscallConn(); err != nil {
@@ -59,10 +75,12 @@ func (l *listener) Accept() (net.Conn, error) {
 type socket struct {
 	net.Conn
 	log  *slog.Logger
+	from *listener
+	done sync.Once       // with the handshake
 	raw  syscall.RawConn // nil where the connection has no file descriptor
 	read bool            // the first read is done
 
-	onClose func() // set by the request, called by Close; the HTTP server orders the two
+	onClose []func() // set by the request, called by Close; the HTTP server orders the two
 	closed  sync.Once
 
 	mu      sync.Mutex
@@ -82,12 +100,16 @@ type socket struct {
 	tryWriteFunc, awaitWriteFunc func(fd uintptr) bool
 }
 
-// Read recognises a TLS greeting on a plain port.
+// Read recognises a greeting that is not for this port.
 func (s *socket) Read(p []byte) (int, error) {
 	n, err := s.Conn.Read(p)
 	if !s.read && n > 0 {
 		s.read = true
-		if p[0] == tlsHandshake {
+		switch {
+		case s.from.cfg.TLS && p[0] >= 'A' && p[0] <= 'Z':
+			_, _ = s.Conn.Write([]byte("HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\nThis port speaks TLS (HTTPS): begin the URL with wss://\n"))
+			return 0, errPlain
+		case !s.from.cfg.TLS && p[0] == tlsHandshake:
 			s.log.Warn("a client speaks TLS to a plain port", "remote", s.RemoteAddr().String(),
 				"cause", "its URL begins with wss:// or https://, and no TLS is set up at this port",
 				"resolution", "use ws:// here, or put TLS before this port (on Fly.io: handlers tls and http)")
@@ -99,14 +121,21 @@ func (s *socket) Read(p []byte) (int, error) {
 
 const tlsHandshake = 0x16
 
-var errTLS = errors.New("TLS on a plain port")
+var (
+	errTLS   = errors.New("TLS on a plain port")
+	errPlain = errors.New("plain HTTP on a TLS port")
+)
 
 // detach makes writes no longer wait.
 func (s *socket) detach() {
 	s.mu.Lock()
 	s.async = s.raw != nil
 	s.mu.Unlock()
+	s.shaken()
 }
+
+// shaken makes room for another handshake.
+func (s *socket) shaken() { s.done.Do(func() { s.from.now.Add(-1) }) }
 
 // Write writes p, or what the kernel takes of it and keeps the rest.
 func (s *socket) Write(p []byte) (int, error) {
@@ -204,9 +233,10 @@ func (s *socket) flush(patience time.Duration) error {
 // Close closes the connection and gives back what was held for its lifetime.
 func (s *socket) Close() error {
 	err := s.Conn.Close()
+	s.shaken()
 	s.closed.Do(func() {
-		if s.onClose != nil {
-			s.onClose()
+		for _, leave := range s.onClose {
+			leave()
 		}
 	})
 	return err

@@ -21,6 +21,13 @@ type StreamConfig struct {
 	MaxMessageBytes  int           // of one client message
 	HandshakeTimeout time.Duration // from the first byte of a request to its last
 	HealthPort       int           // named to those who look for health here
+
+	Auth       *middleware.Auth
+	Origins    middleware.Origins
+	Proxies    middleware.Proxies // whose word is taken for clients' addresses
+	Limiter    middleware.Limiter // nil: no limits
+	PerKey     middleware.Limits
+	PerAddress middleware.Limits
 }
 
 // maxHeaderBytes bounds a request's header.
@@ -37,12 +44,31 @@ func Stream(hub *session.Hub, cfg StreamConfig, log *slog.Logger) *fiber.App {
 		BodyLimit:      64 << 10,
 	})
 	s := &stream{hub: hub, cfg: cfg, log: log}
+	doors := []fiber.Handler{s.upgradeRequired, cfg.Proxies.Check, cfg.Origins.Check(hub.Refused)}
+	if cfg.Auth != nil {
+		doors = append(doors, cfg.Auth.Check(hub.Refused))
+		app.Post("/v1/tickets", cfg.Auth.GiveTicket(hub.Refused))
+	}
+	if cfg.Limiter != nil {
+		doors = append(doors, middleware.Limit(cfg.Limiter, cfg.PerKey, cfg.PerAddress, hub.Refused, untilClosed))
+	}
+	doors = append(doors, s.admitted(s.params), middleware.Admit(hub, untilClosed), s.upgrade())
 	for _, path := range []string{"/", "/v1/stream"} {
-		app.Get(path, s.upgradeRequired, s.params, middleware.Admit(hub, untilClosed), s.upgrade())
+		app.Get(path, doors...)
 		app.All(path, onlyGet)
 	}
 	app.Use(s.notFound)
 	return app
+}
+
+// admitted leaves out a step for who is refused already.
+func (s *stream) admitted(step fiber.Handler) fiber.Handler {
+	return func(c *fiber.Ctx) error {
+		if middleware.Refused(c) {
+			return c.Next()
+		}
+		return step(c)
+	}
 }
 
 type stream struct {
@@ -54,7 +80,8 @@ type stream struct {
 // untilClosed calls leave when the request's connection is closed, whatever
 // became of the request.
 func untilClosed(c *fiber.Ctx, leave func()) {
-	socketUnder(c.Context().Conn()).onClose = leave
+	s := socketUnder(c.Context().Conn())
+	s.onClose = append(s.onClose, leave)
 }
 
 // upgrade answers with 101 and serves the session until it is over.

@@ -2,6 +2,7 @@ package middleware
 
 import (
 	"log/slog"
+	"math"
 	"strconv"
 	"time"
 
@@ -29,8 +30,16 @@ func Refuse(c *fiber.Ctx, r *Refusal) error {
 		c.Locals(RefusalKey, r)
 		return c.Next()
 	}
+	return r.answer(c)
+}
+
+// answer is the refusal as HTTP.
+func (r *Refusal) answer(c *fiber.Ctx) error {
 	if r.RetryAfter > 0 {
-		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(int(r.RetryAfter.Seconds())))
+		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(int(math.Ceil(r.RetryAfter.Seconds()))))
+	}
+	if r.Status == fiber.StatusUnauthorized {
+		c.Set(fiber.HeaderWWWAuthenticate, "Bearer")
 	}
 	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
 	return c.Status(r.Status).Send(session.EncodeError(r.Err))
@@ -51,30 +60,35 @@ func Admit(hub *session.Hub, untilClosed func(c *fiber.Ctx, leave func())) fiber
 			untilClosed(c, hub.Leave)
 			return c.Next()
 		}
-		return Refuse(c, busy(problem))
+		return Refuse(c, refusalOf(problem))
 	}
 }
 
-// RefuseResume says why a session is not resumed.
-func RefuseResume(c *fiber.Ctx, problem *session.Error) error {
-	refusal := &Refusal{Status: fiber.StatusNotFound, Close: session.ClosePolicy, Err: problem}
-	if problem.Code == session.Draining {
-		refusal = busy(problem)
-	}
-	if problem.Code == session.ConnectionError {
-		refusal = &Refusal{Status: fiber.StatusServiceUnavailable, Close: session.CloseTryLater, RetryAfter: time.Second, Err: problem}
-	}
-	if problem.Code == session.InvalidMessage {
-		refusal.Status = fiber.StatusBadRequest
-	}
-	return Refuse(c, refusal)
-}
+// RefuseError refuses as is right for the code.
+func RefuseError(c *fiber.Ctx, problem *session.Error) error { return Refuse(c, refusalOf(problem)) }
 
-func busy(problem *session.Error) *Refusal {
-	if problem.Code == session.Draining {
-		return &Refusal{Status: fiber.StatusServiceUnavailable, Close: session.CloseDraining, RetryAfter: time.Second, Err: problem}
+// refusalOf is how each code is said before there is a session.
+func refusalOf(problem *session.Error) *Refusal {
+	r := &Refusal{Status: fiber.StatusServiceUnavailable, Close: session.ClosePolicy, Err: problem}
+	switch problem.Code {
+	case session.InvalidMessage:
+		r.Status = fiber.StatusBadRequest
+	case session.Unauthorized:
+		r.Status = fiber.StatusUnauthorized
+	case session.ForbiddenOrigin:
+		r.Status = fiber.StatusForbidden
+	case session.SessionNotFound:
+		r.Status = fiber.StatusNotFound
+	case session.RateLimited:
+		r.Status, r.Close, r.RetryAfter = fiber.StatusTooManyRequests, session.CloseTryLater, time.Second
+	case session.Draining:
+		r.Close, r.RetryAfter = session.CloseDraining, time.Second
+	case session.ConnectionError:
+		r.Close, r.RetryAfter = session.CloseTryLater, time.Second
+	default:
+		r.Close, r.RetryAfter = session.CloseTryLater, 2*time.Second
 	}
-	return &Refusal{Status: fiber.StatusServiceUnavailable, Close: session.CloseTryLater, RetryAfter: 2 * time.Second, Err: problem}
+	return r
 }
 
 // LogRequests writes a line at debug level for each request.

@@ -119,6 +119,10 @@ type Opening struct {
 	Binary  bool        // audio in binary messages
 	Resumed *Resumption // nil for a new session; its parameters override Params
 	Remote  string      // the client's address, for the log
+	Client  string      // who it has shown to be, or empty where nobody is asked
+	Expires time.Time   // when that ends; zero: never
+	// Allowance is what it may use up, or nil. Whoever opens the session closes it.
+	Allowance Allowance
 	// Traceparent is the W3C context that the client gave, or empty.
 	Traceparent string
 	Timings     bool // tell the client where the time of its frames went
@@ -129,6 +133,7 @@ type Opening struct {
 func (h *Hub) Open(conn Conn, o Opening) *Session {
 	s := &Session{
 		id: uuid.NewString(), token: rand.Text(), epoch: 1, params: o.Params, hub: h, conn: conn, binary: o.Binary,
+		client: o.Client, expires: o.Expires, allowance: o.Allowance,
 		queue: queue{pool: h.queues},
 		clock: h.clocks.assign(),
 	}
@@ -142,7 +147,7 @@ func (h *Hub) Open(conn Conn, o Opening) *Session {
 	s.pace = newPace(s.params.Pacing, h.cfg.PacingLead)
 	s.room.L = &s.mu
 	s.tracing = h.recorder.Session(telemetry.SessionStart{
-		ID: s.id, Traceparent: o.Traceparent, Remote: o.Remote, Model: s.params.Model, Pacing: string(s.params.Pacing), Resumed: o.Resumed != nil})
+		ID: s.id, Traceparent: o.Traceparent, Remote: o.Remote, Client: o.Client, Model: s.params.Model, Pacing: string(s.params.Pacing), Resumed: o.Resumed != nil})
 	defer s.tracing.Opened()
 	if o.Timings {
 		s.timings = &timings{}
@@ -156,7 +161,7 @@ func (h *Hub) Open(conn Conn, o Opening) *Session {
 	defer s.mu.Unlock()
 	overtaken := h.register(s)
 	h.recorder.SessionOpened()
-	s.log.InfoContext(s.ctx, "session opened", "remote", o.Remote, "model", s.params.Model, "language", s.params.Language,
+	s.log.InfoContext(s.ctx, "session opened", "remote", o.Remote, "client", o.Client, "model", s.params.Model, "language", s.params.Language,
 		"pacing", s.params.Pacing, "binary", o.Binary, "resumed", o.Resumed != nil)
 	s.greet(o.Resumed)
 	if s.tracing != nil && s.state != Ended {

@@ -15,6 +15,7 @@ type Record struct {
 	ID         string              `json:"id"`
 	Epoch      int64               `json:"epoch"` // rises with every resume; the newer one owns the session
 	TokenHash  string              `json:"token_hash"`
+	Client     string              `json:"client,omitempty"` // who alone may resume it
 	Params     Params              `json:"params"`
 	Opened     time.Time           `json:"opened"`
 	Messages   int                 `json:"messages"`
@@ -93,7 +94,7 @@ const (
 // record takes down the session. The lock is held.
 func (s *Session) record() Record {
 	r := Record{
-		ID: s.id, Epoch: s.epoch, TokenHash: hashToken(s.token), Params: s.params,
+		ID: s.id, Epoch: s.epoch, TokenHash: hashToken(s.token), Client: s.client, Params: s.params,
 		Opened: s.story.opened, Messages: s.story.messages, Paused: s.state.held(),
 		Accepted: s.accepted, Sequence: s.sequence,
 	}

@@ -45,6 +45,9 @@ func (s *Session) checkLimits(now time.Time) {
 	}
 	switch {
 	case s.state == Ended:
+	case !s.expires.IsZero() && now.After(s.expires):
+		s.end(Ending{ClosePolicy, "token_expired", true, Errorf(Unauthorized, "Connect again with a fresh token",
+			"the token that the session was opened with has expired")})
 	case cfg.MaxDuration > 0 && now.Sub(s.story.opened) >= cfg.MaxDuration:
 		s.end(Ending{ClosePolicy, "max_duration", true, Errorf(LimitReached,
 			"Open a new session, or have the operator raise MAX_SESSION_DURATION", "the session has lasted its %s", cfg.MaxDuration)})

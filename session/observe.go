@@ -71,6 +71,9 @@ func (s *Session) observed(u *utterance, why Reason, err error) {
 	s.story.utteranceOver(why, &u.sound)
 	s.hub.recorder.UtteranceEnded(string(why), u.script.Runes(), u.frames)
 	s.hub.recorder.Frames(&u.sound.waits, &u.sound.lateness, u.sound.underruns)
+	if s.allowance != nil && u.frames > 0 {
+		s.allowance.Spoken(time.Duration(u.frames) * FrameDuration) //nolint:gosec // a count
+	}
 	worker, model := s.speaker.Worker()
 	u.trace.End(telemetry.UtteranceEnd{
 		Reason: string(why), Worker: worker, Model: model, Characters: u.script.Runes(), Frames: u.frames,

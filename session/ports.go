@@ -49,6 +49,18 @@ type Voices interface {
 	Speaker(name string, p Params, model string) Speaker
 }
 
+// Allowance is what one client may still use up. Its methods are safe for
+// concurrent use.
+type Allowance interface {
+	// Text takes characters off it, or says why they are too many now. It may ask
+	// another machine, and answers within a fraction of a second.
+	Text(ctx context.Context, characters int) *Error
+	// Spoken takes off what was spoken. It does not wait.
+	Spoken(audio time.Duration)
+	// Close gives back the place that the connection took.
+	Close()
+}
+
 // Params is what a client asks for when it connects.
 type Params struct {
 	Model    string            `json:"model,omitempty"`

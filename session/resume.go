@@ -25,14 +25,15 @@ var errNotFound = Errorf(SessionNotFound, "Open a new session",
 
 // Resume takes over the session from wherever it was last: a connection of
 // this edge that is or was, or another edge's record in the journal. The client
-// has received all frames up to the sequence after.
-func (h *Hub) Resume(ctx context.Context, id, token string, after uint64) (*Resumption, *Error) {
+// has received all frames up to the sequence after, and has shown to be client,
+// as it was before.
+func (h *Hub) Resume(ctx context.Context, id, token, client string, after uint64) (*Resumption, *Error) {
 	if h.Draining() {
 		return nil, errDraining
 	}
-	record, err := h.takeOver(ctx, id, token, after)
+	record, err := h.takeOver(ctx, id, token, client, after)
 	for try := 1; errors.Is(err, ErrTaken) && try < 3; try++ { // by another try of the same client, likely
-		record, err = h.takeOver(ctx, id, token, after)
+		record, err = h.takeOver(ctx, id, token, client, after)
 	}
 	if err != nil {
 		problem := notResumed(err)
@@ -45,8 +46,11 @@ func (h *Hub) Resume(ctx context.Context, id, token string, after uint64) (*Resu
 	return &Resumption{record, token, after}, nil
 }
 
-func (h *Hub) takeOver(ctx context.Context, id, token string, after uint64) (Record, error) {
+func (h *Hub) takeOver(ctx context.Context, id, token, client string, after uint64) (Record, error) {
 	record, fresh, err := h.locate(ctx, id, token)
+	if err == nil && record.Client != client {
+		err = fmt.Errorf("%w of %q", ErrNoRecord, client)
+	}
 	if err == nil && !record.reaches(after, fresh) {
 		err = fmt.Errorf("%w %d (written: %d, known from: %d)", errUnknownFrame, after, record.Sequence, record.firstKnown())
 	}

@@ -23,6 +23,8 @@ type Session struct {
 	speaker Speaker
 	log     *slog.Logger
 	binary  bool
+	client  string    // who it is
+	expires time.Time // when that ends; zero: never
 	ctx     context.Context
 	cancel  context.CancelFunc
 	work    sync.WaitGroup // the speaking and the flushing goroutine
@@ -54,10 +56,11 @@ type Session struct {
 	dueAt     time.Time
 	scheduled bool
 
-	story    story
-	tracing  *telemetry.SessionTrace // nil when it is not traced
-	receipts receipts
-	timings  *timings // nil unless the client asked for them
+	allowance Allowance // nil: no limit
+	story     story
+	tracing   *telemetry.SessionTrace // nil when it is not traced
+	receipts  receipts
+	timings   *timings // nil unless the client asked for them
 }
 
 // ID is the session's UUID.
@@ -67,6 +70,9 @@ func (s *Session) ID() string { return s.id }
 // is answered with an error and changes nothing. data is not kept.
 func (s *Session) Receive(data []byte) {
 	message, problem := ParseMessage(data)
+	if text, ok := message.(Text); ok && text.Runes > 0 && s.allowance != nil {
+		problem = s.allowance.Text(s.ctx, text.Runes)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state == Ended {

@@ -169,6 +169,7 @@ type SessionStart struct {
 	ID          string
 	Traceparent string // W3C context that the client gave, or empty
 	Remote      string
+	Client      string // who it is, or empty
 	Model       string
 	Pacing      string
 	Resumed     bool
@@ -210,6 +211,9 @@ func (t *Tracer) Session(s SessionStart) *SessionTrace {
 	given := trace.SpanContextFromContext(ctx).IsValid()
 	attrs := []attribute.KeyValue{semconv.SessionID(s.ID), semconv.ClientAddress(s.Remote),
 		attribute.String("voxedge.pacing", s.Pacing), attribute.Bool("voxedge.session.resumed", s.Resumed)}
+	if s.Client != "" {
+		attrs = append(attrs, attribute.String("voxedge.client", s.Client))
+	}
 	if s.Model != "" {
 		attrs = append(attrs, attribute.String("voxedge.model", s.Model))
 	}

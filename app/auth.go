@@ -1,0 +1,90 @@
+package app
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/MicahParks/keyfunc/v3"
+
+	"github.com/voxedge/voxedge/clients"
+	"github.com/voxedge/voxedge/middleware"
+)
+
+// parseKeys reads API_KEYS: name:hash, several set apart by commas.
+func parseKeys(text string) (map[[sha256.Size]byte]string, error) {
+	keys := map[[sha256.Size]byte]string{}
+	for entry := range strings.SplitSeq(text, ",") {
+		entry = strings.TrimSpace(entry)
+		if entry == "" {
+			continue
+		}
+		name, digits, _ := strings.Cut(entry, ":")
+		hash, err := hex.DecodeString(strings.TrimSpace(digits))
+		if name == "" || err != nil || len(hash) != sha256.Size {
+			return nil, errors.New("an entry is not name:hash, where the hash is 64 hexadecimal digits") // and what it is instead may be the key itself
+		}
+		keys[[sha256.Size]byte(hash)] = name
+	}
+	return keys, nil
+}
+
+// newAuth returns who may come in. The context ends the refreshing of a JWKS.
+func newAuth(ctx context.Context, cfg Config, tickets middleware.TicketStore, log *slog.Logger) (*middleware.Auth, error) {
+	keys, err := parseKeys(cfg.APIKeys)
+	if err != nil {
+		return nil, err
+	}
+	auth := middleware.AuthConfig{Keys: keys, Audience: cfg.JWTAudience, Issuer: cfg.JWTIssuer, Tickets: tickets, TicketTTL: cfg.TicketTTL}
+	if cfg.JWTSecret != "" {
+		auth.Secret = []byte(cfg.JWTSecret)
+	}
+	if cfg.JWKSURL != "" {
+		auth.JWKS, err = keyfunc.NewDefaultOverrideCtx(ctx, []string{cfg.JWKSURL}, keyfunc.Override{
+			HTTPTimeout: 5 * time.Second, RefreshInterval: time.Hour, RateLimitWaitMax: time.Second,
+			RefreshErrorHandlerFunc: func(url string) func(context.Context, error) {
+				return func(_ context.Context, err error) {
+					log.Warn("the keys of tokens cannot be fetched; those known last are used", "cause", err.Error(), "url", url,
+						"resolution", "see that JWT_JWKS_URL can be reached from here")
+				}
+			},
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	a := middleware.NewAuth(auth, log)
+	if !a.Enabled() {
+		log.Warn("ANYBODY MAY CONNECT: no authentication is configured",
+			"resolution", "set API_KEYS ('voxedge newkey <name>' makes one), JWT_SECRET or JWT_JWKS_URL before this edge is public")
+	}
+	return a, nil
+}
+
+// newTickets returns the store of tickets, or nil without Redis.
+func (e *edge) newTickets() middleware.TicketStore {
+	if e.redis == nil {
+		return nil
+	}
+	return clients.NewTickets(e.redis)
+}
+
+// newKey makes an API key, and the entry of API_KEYS that lets it in.
+func newKey(_ context.Context, c command) error {
+	flags := c.flags("newkey NAME")
+	if err := flags.Parse(c.args); err != nil {
+		return usageError(err)
+	}
+	if flags.NArg() != 1 || strings.ContainsAny(flags.Arg(0), ":, ") {
+		return &fault{exitUsage, "newkey takes one name, without colons, commas and spaces", "voxedge newkey app-2026"}
+	}
+	key := middleware.NewKey()
+	hash := middleware.HashKey(key)
+	_, _ = fmt.Fprintf(c.stdout, "key, for the client, shown this once:  %s\nentry, for the edge's API_KEYS:        %s:%s\n", key, flags.Arg(0), hex.EncodeToString(hash[:]))
+	return nil
+}

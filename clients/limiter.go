@@ -1,0 +1,294 @@
+package clients
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-redis/redis_rate/v10"
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/time/rate"
+
+	"github.com/voxedge/voxedge/middleware"
+	"github.com/voxedge/voxedge/session"
+)
+
+const (
+	limitPrefix = "voxedge:limit:"
+	// placeTTL is how long a place outlives an edge that died; it is renewed at a
+	// third of that.
+	placeTTL     = time.Minute
+	limitTimeout = 300 * time.Millisecond
+	keepIdle     = 10 * time.Minute // local buckets
+)
+
+// Limiter holds limits over all edges in Redis, and over this one alone while
+// Redis is away. It is a middleware.Limiter.
+type Limiter struct {
+	redis *redis.Client // nil: this edge alone
+	rates *redis_rate.Limiter
+	log   *slog.Logger
+	away  atomic.Bool // Redis, when it was last asked
+	work  sync.WaitGroup
+
+	mu      sync.Mutex
+	places  map[string]int // taken at this edge, by subject
+	buckets map[string]*bucket
+	held    map[*allowance]struct{}
+}
+
+type bucket struct {
+	*rate.Limiter
+	used time.Time
+}
+
+var _ middleware.Limiter = (*Limiter)(nil)
+
+// NewLimiter returns a limiter; Run renews the places it has taken.
+func NewLimiter(client *redis.Client, log *slog.Logger) *Limiter {
+	l := &Limiter{redis: client, log: log, places: map[string]int{}, buckets: map[string]*bucket{}, held: map[*allowance]struct{}{}}
+	if client != nil {
+		l.rates = redis_rate.NewLimiter(client)
+	}
+	return l
+}
+
+// Run renews until ctx is done, and waits for what is under way.
+func (l *Limiter) Run(ctx context.Context) {
+	ticker := time.NewTicker(placeTTL / 3)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			l.renew(ctx)
+		case <-ctx.Done():
+			l.work.Wait()
+			return
+		}
+	}
+}
+
+// allowance is one connection's.
+type allowance struct {
+	limiter  *Limiter
+	id       string
+	subjects []middleware.Subject
+	closed   sync.Once
+}
+
+var _ session.Allowance = (*allowance)(nil)
+
+func subjectKey(s middleware.Subject) string { return s.Kind + ":" + s.Name }
+
+// Connect takes a place of every subject.
+func (l *Limiter) Connect(ctx context.Context, subjects []middleware.Subject) (session.Allowance, *middleware.Denied) {
+	ctx, cancel := context.WithTimeout(ctx, limitTimeout)
+	defer cancel()
+	a := &allowance{limiter: l, id: rand.Text()}
+	for _, s := range subjects {
+		if wait := l.take(ctx, s, "connects", s.Limits.Connects, time.Minute, 1); wait > 0 {
+			a.Close()
+			return nil, &middleware.Denied{What: fmt.Sprintf("%d connects a minute for this %s", s.Limits.Connects, s.Kind), RetryAfter: wait}
+		}
+		if !l.place(ctx, s, a.id) {
+			a.Close()
+			return nil, &middleware.Denied{What: fmt.Sprintf("%d connections at once for this %s", s.Limits.Connections, s.Kind), RetryAfter: 5 * time.Second}
+		}
+		a.subjects = append(a.subjects, s)
+	}
+	l.mu.Lock()
+	l.held[a] = struct{}{}
+	l.mu.Unlock()
+	return a, nil
+}
+
+// takePlace forgets the places of edges that died, and takes one if there is any.
+var takePlace = redis.NewScript(`
+redis.call("ZREMRANGEBYSCORE", KEYS[1], "-inf", ARGV[1])
+if redis.call("ZCARD", KEYS[1]) >= tonumber(ARGV[2]) then return 0 end
+redis.call("ZADD", KEYS[1], ARGV[3], ARGV[4])
+redis.call("PEXPIRE", KEYS[1], ARGV[5])
+return 1`)
+
+func (l *Limiter) place(ctx context.Context, s middleware.Subject, id string) (ok bool) {
+	here := l.count(s, 1)
+	if s.Limits.Connections == 0 {
+		return true
+	}
+	ok = here <= s.Limits.Connections
+	if ok && l.redis != nil {
+		now := time.Now()
+		taken, err := takePlace.Eval(ctx, l.redis, []string{limitPrefix + "places:" + subjectKey(s)}, now.UnixMilli(), s.Limits.Connections,
+			now.Add(placeTTL).UnixMilli(), id, placeTTL.Milliseconds()).Int()
+		if l.asked(err) {
+			ok = taken == 1
+		}
+	}
+	if !ok {
+		l.count(s, -1)
+	}
+	return ok
+}
+
+// count counts the places that this edge has taken of a subject.
+func (l *Limiter) count(s middleware.Subject, n int) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	key := subjectKey(s)
+	l.places[key] += n
+	left := l.places[key]
+	if left == 0 {
+		delete(l.places, key)
+	}
+	return left
+}
+
+// asked takes note of whether Redis answers, and reports it.
+func (l *Limiter) asked(err error) bool {
+	switch was := l.away.Swap(err != nil); {
+	case err != nil && !was:
+		l.log.Warn("limits are held by this edge alone until Redis answers", "cause", err.Error(), "resolution", "see that Redis is reachable at REDIS_URL")
+	case err == nil && was:
+		l.log.Info("limits are held over all edges again")
+	}
+	return err == nil
+}
+
+// take takes n off a rate, and returns how long to wait where it cannot.
+func (l *Limiter) take(ctx context.Context, s middleware.Subject, what string, limit int, per time.Duration, n int) (wait time.Duration) {
+	if limit == 0 {
+		return 0
+	}
+	key := what + ":" + subjectKey(s)
+	if l.redis != nil {
+		result, err := l.rates.AllowN(ctx, limitPrefix+key, redis_rate.Limit{Rate: limit, Burst: limit, Period: per}, n)
+		if l.asked(err) {
+			if n == 0 && result.Remaining == 0 {
+				return max(result.ResetAfter/time.Duration(limit), time.Second)
+			}
+			return max(result.RetryAfter, 0)
+		}
+	}
+	return l.takeHere(key, limit, per, n)
+}
+
+func (l *Limiter) takeHere(key string, limit int, per time.Duration, n int) (wait time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	b := l.buckets[key]
+	if b == nil {
+		b = &bucket{Limiter: rate.NewLimiter(rate.Limit(float64(limit)/per.Seconds()), limit)}
+		l.buckets[key] = b
+	}
+	b.used = now
+	if n == 0 {
+		if b.TokensAt(now) < 1 {
+			return per / time.Duration(limit)
+		}
+		return 0
+	}
+	if b.AllowN(now, n) {
+		return 0
+	}
+	return max(time.Second, time.Duration((float64(n)-b.TokensAt(now))/float64(b.Limit())*float64(time.Second)))
+}
+
+const day = 24 * time.Hour
+
+// Text takes the characters of every subject.
+func (a *allowance) Text(ctx context.Context, characters int) *session.Error {
+	ctx, cancel := context.WithTimeout(ctx, limitTimeout)
+	defer cancel()
+	for _, s := range a.subjects {
+		if wait := a.limiter.take(ctx, s, "audio", s.Limits.Audio, day, 0); wait > 0 {
+			return middleware.RateLimited(&middleware.Denied{What: fmt.Sprintf("%d seconds of audio a day for this %s", s.Limits.Audio, s.Kind), RetryAfter: wait})
+		}
+		if wait := a.limiter.take(ctx, s, "characters", s.Limits.Characters, time.Minute, characters); wait > 0 {
+			return middleware.RateLimited(&middleware.Denied{What: fmt.Sprintf("%d characters a minute for this %s", s.Limits.Characters, s.Kind), RetryAfter: wait})
+		}
+	}
+	return nil
+}
+
+// Spoken takes the seconds of every subject, as many as are left.
+func (a *allowance) Spoken(audio time.Duration) {
+	seconds := int(audio.Round(time.Second).Seconds())
+	if seconds == 0 {
+		seconds = 1
+	}
+	for _, s := range a.subjects {
+		if s.Limits.Audio > 0 {
+			a.limiter.work.Go(func() { a.limiter.spoken(s, seconds) })
+		}
+	}
+}
+
+func (l *Limiter) spoken(s middleware.Subject, seconds int) {
+	l.takeHere("audio:"+subjectKey(s), s.Limits.Audio, day, seconds)
+	if l.redis == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limitTimeout)
+	defer cancel()
+	_, err := l.rates.AllowAtMost(ctx, limitPrefix+"audio:"+subjectKey(s), redis_rate.Limit{Rate: s.Limits.Audio, Burst: s.Limits.Audio, Period: day}, seconds)
+	l.asked(err)
+}
+
+// Close gives the places back.
+func (a *allowance) Close() {
+	a.closed.Do(func() {
+		l := a.limiter
+		l.mu.Lock()
+		delete(l.held, a)
+		l.mu.Unlock()
+		for _, s := range a.subjects {
+			l.count(s, -1)
+			if l.redis != nil && s.Limits.Connections > 0 {
+				l.work.Go(func() {
+					ctx, cancel := context.WithTimeout(context.Background(), limitTimeout)
+					defer cancel()
+					l.redis.ZRem(ctx, limitPrefix+"places:"+subjectKey(s), a.id)
+				})
+			}
+		}
+	})
+}
+
+// renew keeps the places of living connections, and forgets rates that nobody uses.
+func (l *Limiter) renew(ctx context.Context) {
+	l.mu.Lock()
+	now := time.Now()
+	for key, b := range l.buckets {
+		if now.Sub(b.used) > keepIdle && b.TokensAt(now) >= float64(b.Burst()) {
+			delete(l.buckets, key)
+		}
+	}
+	held := make([]*allowance, 0, len(l.held))
+	for a := range l.held {
+		held = append(held, a)
+	}
+	l.mu.Unlock()
+	if l.redis == nil || len(held) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	pipe := l.redis.Pipeline()
+	until := time.Now().Add(placeTTL)
+	for _, a := range held {
+		for _, s := range a.subjects {
+			if s.Limits.Connections > 0 {
+				key := limitPrefix + "places:" + subjectKey(s)
+				pipe.ZAdd(ctx, key, redis.Z{Score: float64(until.UnixMilli()), Member: a.id})
+				pipe.PExpire(ctx, key, placeTTL)
+			}
+		}
+	}
+	_, err := pipe.Exec(ctx)
+	l.asked(err)
+}

@@ -1,0 +1,70 @@
+package middleware
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestOrigins(t *testing.T) {
+	allowed, err := ParseOrigins("https://app.example.com, https://*.example.org,http://localhost:3000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		origin string
+		want   bool
+	}{
+		{"", true}, // no browser
+		{"https://app.example.com", true},
+		{"HTTPS://App.Example.com", true},
+		{"http://app.example.com", false},
+		{"https://app.example.com:8443", false},
+		{"https://evil.example.com", false},
+		{"https://app.example.com.evil.net", false},
+		{"https://a.example.org", true},
+		{"https://a.b.example.org", true},
+		{"https://example.org", false},
+		{"https://evilexample.org", false},
+		{"https://.example.org", false},
+		{"http://a.example.org", false},
+		{"http://localhost:3000", true},
+		{"http://localhost:3001", false},
+		{"https://edge.example.net", true}, // the edge's own host
+		{"https://edge.example.net:444", false},
+		{"null", false},
+		{"file://", false},
+	} {
+		if got := allowed.Allow(test.origin, "edge.example.net"); got != test.want {
+			t.Errorf("%q is allowed: %t", test.origin, got)
+		}
+	}
+	if !(Origins{"*"}).Allow("https://anyone.net", "edge") || (Origins{}).Allow("https://anyone.net", "edge") {
+		t.Error("* allows all, and nothing allows none")
+	}
+}
+
+func FuzzOrigins(f *testing.F) {
+	f.Add("https://*.example.org,*", "https://a.example.org", "edge")
+	f.Fuzz(func(t *testing.T, list, origin, host string) {
+		allowed, err := ParseOrigins(list)
+		if err != nil {
+			return
+		}
+		for _, o := range allowed {
+			if o == "*" {
+				return
+			}
+		}
+		if !allowed.Allow(origin, host) {
+			return
+		}
+		name := strings.ToLower(origin[strings.Index(origin, "://")+len("://"):])
+		for _, o := range append(allowed, "x://"+strings.ToLower(host)) {
+			_, suffix, _ := strings.Cut(o, "://")
+			if origin == "" || strings.HasSuffix(name, strings.TrimPrefix(suffix, "*")) {
+				return
+			}
+		}
+		t.Errorf("%q at %q lets %q in", list, host, origin)
+	})
+}
