@@ -47,6 +47,7 @@ type Config struct {
 	MaxSessionDuration  time.Duration `env:"MAX_SESSION_DURATION" envDefault:"1h" doc:"How long a session may last; 0: no limit"`
 	MaxMessages         int           `env:"MAX_MESSAGES_PER_SESSION" envDefault:"0" doc:"Messages a client may send in a session; 0: no limit"`
 	MaxMessageBytes     int           `env:"MAX_MESSAGE_BYTES" envDefault:"262144" doc:"Size of one client message"`
+	MessageRate         int           `env:"MAX_MESSAGES_PER_SECOND" envDefault:"200" doc:"Client messages a second that a session reads; more wait in the socket; 0: no limit"`
 	MaxQueuedUtterances int           `env:"MAX_QUEUED_UTTERANCES" envDefault:"32" doc:"Utterances that may wait in a session"`
 	MaxUtteranceChars   int           `env:"MAX_UTTERANCE_CHARS" envDefault:"100000" doc:"Characters of one utterance, in all its parts"`
 	PingInterval        time.Duration `env:"PING_INTERVAL" envDefault:"20s" doc:"Time between WebSocket pings; a client that answers none for two is gone; 0: none"`
@@ -284,7 +285,7 @@ func bounds(name string) (low, high int) {
 	switch name {
 	case "PORT", "HEALTH_PORT", "WORKER_PORT":
 		return 0, 65535
-	case "MAX_MESSAGES_PER_SESSION", "WORKER_MAX_SESSIONS", "KEY_MAX_CONNECTIONS", "KEY_CONNECTS_PER_MINUTE", "KEY_CHARACTERS_PER_MINUTE", "KEY_AUDIO_SECONDS_PER_DAY",
+	case "MAX_MESSAGES_PER_SESSION", "MAX_MESSAGES_PER_SECOND", "WORKER_MAX_SESSIONS", "KEY_MAX_CONNECTIONS", "KEY_CONNECTS_PER_MINUTE", "KEY_CHARACTERS_PER_MINUTE", "KEY_AUDIO_SECONDS_PER_DAY",
 		"ADDRESS_MAX_CONNECTIONS", "ADDRESS_CONNECTS_PER_MINUTE", "ADDRESS_CHARACTERS_PER_MINUTE", "ADDRESS_AUDIO_SECONDS_PER_DAY":
 		return 0, 1 << 30
 	case "FRAME_QUEUE_SIZE":

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -95,6 +96,12 @@ func (c command) doctorOptions() (o doctorOptions, err error) {
 	if o.Platform = doctor.Platform(*platform); *platform != "" && !slices.Contains(doctor.Platforms, o.Platform) {
 		return o, &fault{exitUsage, fmt.Sprintf("%q is not a platform", *platform), "Use local, compose or fly"}
 	}
+	if u, err := url.Parse(o.HealthURL); o.HealthURL != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
+		return o, &fault{exitUsage, "--health is not a URL", "Write it as http://host:8081/health"}
+	}
+	if o.wait < 0 {
+		return o, &fault{exitUsage, "--wait is negative", "Give a time such as 30s"}
+	}
 	if o.Header, err = parseHeaders(*headers); err != nil {
 		return o, err
 	}
@@ -116,7 +123,10 @@ func parseHeaders(lines []string) (http.Header, error) {
 	for _, line := range lines {
 		name, value, ok := strings.Cut(line, ":")
 		if !ok {
-			return nil, &fault{exitUsage, fmt.Sprintf("the header %q has no colon", line), "Write it as 'Name: value'"}
+			return nil, &fault{exitUsage, "a header has no colon", "Write it as 'Name: value'"}
+		}
+		if strings.ContainsAny(line, "\r\n\x00") {
+			return nil, &fault{exitUsage, "a header has a line end in it", "Give each header a --header of its own"}
 		}
 		header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
 	}

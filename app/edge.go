@@ -173,6 +173,7 @@ func (e *edge) run(ctx context.Context) error {
 	private := e.health.App(adaptor.HTTPHandler(e.record.Handler()), portOf(e.public))
 	public := handlers.Stream(e.hub, handlers.StreamConfig{
 		MaxMessageBytes:  e.cfg.MaxMessageBytes,
+		MessageRate:      e.cfg.MessageRate,
 		HandshakeTimeout: e.cfg.HandshakeTimeout,
 		HealthPort:       portOf(e.private),
 		Auth:             e.auth,

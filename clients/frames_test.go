@@ -3,6 +3,7 @@ package clients
 import (
 	"bytes"
 	"context"
+	"errors"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -254,5 +255,25 @@ func TestFramesCarryTheWorkersTrace(t *testing.T) {
 	}
 	if len(heard) != 1 || string(heard[0].Traceparent) != traceparent || heard[0].Emitted != 12345 || heard[0].Received.IsZero() {
 		t.Errorf("the frames are %+v", heard)
+	}
+}
+
+// A worker that never ends fills no edge and speaks to nobody for ever.
+func TestAWorkerThatSpeaksWithoutEndIsLeft(t *testing.T) {
+	w := startWorker(t, "a", func(w *ttsWorker) {
+		w.speak = reader(func(u *utterance) error {
+			frame := &proto.AudioFrame{AudioData: make([]byte, session.FrameBytes)}
+			for {
+				if err := u.Send(frame); err != nil {
+					return err
+				}
+			}
+		})
+	})
+	e := startEdge(t, poolConfig(), w)
+	frames := 0
+	err := e.speak(e.session("s", session.Params{}), "hi", func(session.Frame) error { frames++; return nil })
+	if _, ok := errors.AsType[*session.Error](err); !ok || frames > boundless+3*boundlessRune {
+		t.Errorf("%d frames, and then %v", frames, err)
 	}
 }

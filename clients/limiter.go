@@ -38,7 +38,7 @@ type Limiter struct {
 	mu      sync.Mutex
 	places  map[string]int // taken at this edge, by subject
 	buckets map[string]*bucket
-	held    map[*allowance]struct{}
+	held    map[*place]struct{}
 }
 
 type bucket struct {
@@ -50,7 +50,7 @@ var _ middleware.Limiter = (*Limiter)(nil)
 
 // NewLimiter returns a limiter; Run renews the places it has taken.
 func NewLimiter(client *redis.Client, log *slog.Logger) *Limiter {
-	l := &Limiter{redis: client, log: log, places: map[string]int{}, buckets: map[string]*bucket{}, held: map[*allowance]struct{}{}}
+	l := &Limiter{redis: client, log: log, places: map[string]int{}, buckets: map[string]*bucket{}, held: map[*place]struct{}{}}
 	if client != nil {
 		l.rates = redis_rate.NewLimiter(client)
 	}
@@ -72,38 +72,32 @@ func (l *Limiter) Run(ctx context.Context) {
 	}
 }
 
-// allowance is one connection's.
-type allowance struct {
-	limiter  *Limiter
-	id       string
-	subjects []middleware.Subject
-	closed   sync.Once
+// place is one connection's.
+type place struct {
+	limiter *Limiter
+	id      string
+	subject middleware.Subject
+	key     string // of the subject
+	closed  sync.Once
 }
 
-var _ session.Allowance = (*allowance)(nil)
+var _ middleware.Place = (*place)(nil)
 
-func subjectKey(s middleware.Subject) string { return s.Kind + ":" + s.Name }
-
-// Connect takes a place of every subject.
-func (l *Limiter) Connect(ctx context.Context, subjects []middleware.Subject) (session.Allowance, *middleware.Denied) {
+// Connect takes a place of the subject.
+func (l *Limiter) Connect(ctx context.Context, s middleware.Subject) (middleware.Place, *middleware.Denied) {
 	ctx, cancel := context.WithTimeout(ctx, limitTimeout)
 	defer cancel()
-	a := &allowance{limiter: l, id: rand.Text()}
-	for _, s := range subjects {
-		if wait := l.take(ctx, s, "connects", s.Limits.Connects, time.Minute, 1); wait > 0 {
-			a.Close()
-			return nil, &middleware.Denied{What: fmt.Sprintf("%d connects a minute for this %s", s.Limits.Connects, s.Kind), RetryAfter: wait}
-		}
-		if !l.place(ctx, s, a.id) {
-			a.Close()
-			return nil, &middleware.Denied{What: fmt.Sprintf("%d connections at once for this %s", s.Limits.Connections, s.Kind), RetryAfter: 5 * time.Second}
-		}
-		a.subjects = append(a.subjects, s)
+	p := &place{limiter: l, id: rand.Text(), subject: s, key: s.Kind + ":" + s.Name}
+	if wait := l.take(ctx, p, "connects", s.Limits.Connects, time.Minute, 1); wait > 0 {
+		return nil, &middleware.Denied{What: fmt.Sprintf("%d connects a minute for this %s", s.Limits.Connects, s.Kind), RetryAfter: wait}
+	}
+	if !l.admit(ctx, p) {
+		return nil, &middleware.Denied{What: fmt.Sprintf("%d connections at once for this %s", s.Limits.Connections, s.Kind), RetryAfter: 5 * time.Second}
 	}
 	l.mu.Lock()
-	l.held[a] = struct{}{}
+	l.held[p] = struct{}{}
 	l.mu.Unlock()
-	return a, nil
+	return p, nil
 }
 
 // takePlace forgets the places of edges that died, and takes one if there is any.
@@ -114,35 +108,35 @@ redis.call("ZADD", KEYS[1], ARGV[3], ARGV[4])
 redis.call("PEXPIRE", KEYS[1], ARGV[5])
 return 1`)
 
-func (l *Limiter) place(ctx context.Context, s middleware.Subject, id string) (ok bool) {
-	here := l.count(s, 1)
-	if s.Limits.Connections == 0 {
+func (l *Limiter) admit(ctx context.Context, p *place) (ok bool) {
+	limit := p.subject.Limits.Connections
+	here := l.count(p, 1)
+	if limit == 0 {
 		return true
 	}
-	ok = here <= s.Limits.Connections
+	ok = here <= limit
 	if ok && l.redis != nil {
 		now := time.Now()
-		taken, err := takePlace.Eval(ctx, l.redis, []string{limitPrefix + "places:" + subjectKey(s)}, now.UnixMilli(), s.Limits.Connections,
-			now.Add(placeTTL).UnixMilli(), id, placeTTL.Milliseconds()).Int()
+		taken, err := takePlace.Eval(ctx, l.redis, []string{limitPrefix + "places:" + p.key}, now.UnixMilli(), limit,
+			now.Add(placeTTL).UnixMilli(), p.id, placeTTL.Milliseconds()).Int()
 		if l.asked(err) {
 			ok = taken == 1
 		}
 	}
 	if !ok {
-		l.count(s, -1)
+		l.count(p, -1)
 	}
 	return ok
 }
 
 // count counts the places that this edge has taken of a subject.
-func (l *Limiter) count(s middleware.Subject, n int) int {
+func (l *Limiter) count(p *place, n int) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	key := subjectKey(s)
-	l.places[key] += n
-	left := l.places[key]
+	l.places[p.key] += n
+	left := l.places[p.key]
 	if left == 0 {
-		delete(l.places, key)
+		delete(l.places, p.key)
 	}
 	return left
 }
@@ -159,11 +153,11 @@ func (l *Limiter) asked(err error) bool {
 }
 
 // take takes n off a rate, and returns how long to wait where it cannot.
-func (l *Limiter) take(ctx context.Context, s middleware.Subject, what string, limit int, per time.Duration, n int) (wait time.Duration) {
+func (l *Limiter) take(ctx context.Context, p *place, what string, limit int, per time.Duration, n int) (wait time.Duration) {
 	if limit == 0 {
 		return 0
 	}
-	key := what + ":" + subjectKey(s)
+	key := what + ":" + p.key
 	if l.redis != nil {
 		result, err := l.rates.AllowN(ctx, limitPrefix+key, redis_rate.Limit{Rate: limit, Burst: limit, Period: per}, n)
 		if l.asked(err) {
@@ -200,61 +194,54 @@ func (l *Limiter) takeHere(key string, limit int, per time.Duration, n int) (wai
 
 const day = 24 * time.Hour
 
-// Text takes the characters of every subject.
-func (a *allowance) Text(ctx context.Context, characters int) *session.Error {
+// Text takes the characters, unless the day's audio is used up.
+func (p *place) Text(ctx context.Context, characters int) *session.Error {
 	ctx, cancel := context.WithTimeout(ctx, limitTimeout)
 	defer cancel()
-	for _, s := range a.subjects {
-		if wait := a.limiter.take(ctx, s, "audio", s.Limits.Audio, day, 0); wait > 0 {
-			return middleware.RateLimited(&middleware.Denied{What: fmt.Sprintf("%d seconds of audio a day for this %s", s.Limits.Audio, s.Kind), RetryAfter: wait})
-		}
-		if wait := a.limiter.take(ctx, s, "characters", s.Limits.Characters, time.Minute, characters); wait > 0 {
-			return middleware.RateLimited(&middleware.Denied{What: fmt.Sprintf("%d characters a minute for this %s", s.Limits.Characters, s.Kind), RetryAfter: wait})
-		}
+	limits := p.subject.Limits
+	if wait := p.limiter.take(ctx, p, "audio", limits.Audio, day, 0); wait > 0 {
+		return middleware.RateLimited(&middleware.Denied{What: fmt.Sprintf("%d seconds of audio a day for this %s", limits.Audio, p.subject.Kind), RetryAfter: wait})
+	}
+	if wait := p.limiter.take(ctx, p, "characters", limits.Characters, time.Minute, characters); wait > 0 {
+		return middleware.RateLimited(&middleware.Denied{What: fmt.Sprintf("%d characters a minute for this %s", limits.Characters, p.subject.Kind), RetryAfter: wait})
 	}
 	return nil
 }
 
-// Spoken takes the seconds of every subject, as many as are left.
-func (a *allowance) Spoken(audio time.Duration) {
-	seconds := int(audio.Round(time.Second).Seconds())
-	if seconds == 0 {
-		seconds = 1
-	}
-	for _, s := range a.subjects {
-		if s.Limits.Audio > 0 {
-			a.limiter.work.Go(func() { a.limiter.spoken(s, seconds) })
-		}
+// Spoken takes the seconds, as many as are left.
+func (p *place) Spoken(audio time.Duration) {
+	if p.subject.Limits.Audio > 0 {
+		seconds := max(1, int(audio.Round(time.Second).Seconds()))
+		p.limiter.work.Go(func() { p.limiter.spoken(p, seconds) })
 	}
 }
 
-func (l *Limiter) spoken(s middleware.Subject, seconds int) {
-	l.takeHere("audio:"+subjectKey(s), s.Limits.Audio, day, seconds)
+func (l *Limiter) spoken(p *place, seconds int) {
+	limit := p.subject.Limits.Audio
+	l.takeHere("audio:"+p.key, limit, day, seconds)
 	if l.redis == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), limitTimeout)
 	defer cancel()
-	_, err := l.rates.AllowAtMost(ctx, limitPrefix+"audio:"+subjectKey(s), redis_rate.Limit{Rate: s.Limits.Audio, Burst: s.Limits.Audio, Period: day}, seconds)
+	_, err := l.rates.AllowAtMost(ctx, limitPrefix+"audio:"+p.key, redis_rate.Limit{Rate: limit, Burst: limit, Period: day}, seconds)
 	l.asked(err)
 }
 
-// Close gives the places back.
-func (a *allowance) Close() {
-	a.closed.Do(func() {
-		l := a.limiter
+// Close gives the place back.
+func (p *place) Close() {
+	p.closed.Do(func() {
+		l := p.limiter
 		l.mu.Lock()
-		delete(l.held, a)
+		delete(l.held, p)
 		l.mu.Unlock()
-		for _, s := range a.subjects {
-			l.count(s, -1)
-			if l.redis != nil && s.Limits.Connections > 0 {
-				l.work.Go(func() {
-					ctx, cancel := context.WithTimeout(context.Background(), limitTimeout)
-					defer cancel()
-					l.redis.ZRem(ctx, limitPrefix+"places:"+subjectKey(s), a.id)
-				})
-			}
+		l.count(p, -1)
+		if l.redis != nil && p.subject.Limits.Connections > 0 {
+			l.work.Go(func() {
+				ctx, cancel := context.WithTimeout(context.Background(), limitTimeout)
+				defer cancel()
+				l.redis.ZRem(ctx, limitPrefix+"places:"+p.key, p.id)
+			})
 		}
 	})
 }
@@ -268,9 +255,11 @@ func (l *Limiter) renew(ctx context.Context) {
 			delete(l.buckets, key)
 		}
 	}
-	held := make([]*allowance, 0, len(l.held))
-	for a := range l.held {
-		held = append(held, a)
+	held := make([]*place, 0, len(l.held))
+	for p := range l.held {
+		if p.subject.Limits.Connections > 0 {
+			held = append(held, p)
+		}
 	}
 	l.mu.Unlock()
 	if l.redis == nil || len(held) == 0 {
@@ -280,14 +269,10 @@ func (l *Limiter) renew(ctx context.Context) {
 	defer cancel()
 	pipe := l.redis.Pipeline()
 	until := time.Now().Add(placeTTL)
-	for _, a := range held {
-		for _, s := range a.subjects {
-			if s.Limits.Connections > 0 {
-				key := limitPrefix + "places:" + subjectKey(s)
-				pipe.ZAdd(ctx, key, redis.Z{Score: float64(until.UnixMilli()), Member: a.id})
-				pipe.PExpire(ctx, key, placeTTL)
-			}
-		}
+	for _, p := range held {
+		key := limitPrefix + "places:" + p.key
+		pipe.ZAdd(ctx, key, redis.Z{Score: float64(until.UnixMilli()), Member: p.id})
+		pipe.PExpire(ctx, key, placeTTL)
 	}
 	_, err := pipe.Exec(ctx)
 	l.asked(err)

@@ -60,6 +60,9 @@ func (s *speaker) synthesize(ctx context.Context, w *Worker, script *session.Scr
 		if err := out.write(&frame, time.Now()); err != nil {
 			return err
 		}
+		if out.at > boundless && out.at > boundless+boundlessRune*uint64(script.Runes()) { //nolint:gosec // a count
+			return &workerFault{worker: w, err: fmt.Errorf("it speaks without end: %d frames for %d characters", out.at, script.Runes())}
+		}
 		if frame.final {
 			if err := out.finish(); err != nil {
 				return err
@@ -69,6 +72,13 @@ func (s *speaker) synthesize(ctx context.Context, w *Worker, script *session.Scr
 		}
 	}
 }
+
+// An utterance of more frames than these is no speech: a minute, and two seconds
+// a character besides.
+const (
+	boundless     = 3000
+	boundlessRune = 100
+)
 
 // sendText sends the script as it grows and half-closes after its last chunk,
 // for some workers speak only then.

@@ -108,6 +108,8 @@ func (e *examination) checkHandshake(ctx context.Context) Step {
 		return ok("handshake", "101 %s", millis(time.Since(began)))
 	case response != nil:
 		return e.badStatus(response, err)
+	case strings.Contains(err.Error(), "remote error: tls:"): // TLS 1.3 says so after its handshake
+		return e.failed("handshake", TLSFailed, nil, "%v", err)
 	case len(raw.first) == 0:
 		return e.noAnswer("handshake", raw.err, err)
 	case raw.first[0] == 0x15, bytes.HasPrefix(raw.first, []byte{0x16, 3}): // a TLS alert, or greeting
@@ -234,7 +236,7 @@ func CauseOf(code session.Code) (Cause, bool) {
 	cause, ok := map[session.Code]Cause{
 		session.AtCapacity: AtCapacity, session.Draining: EdgeDraining, session.Unauthorized: Unauthorized,
 		session.ForbiddenOrigin: Forbidden, session.RateLimited: RateLimited, session.WorkerUnavailable: WorkerUnavailable,
-		session.SynthesisFailed: SynthesisFailed, session.SlowClient: FramesMissing,
+		session.SynthesisFailed: SynthesisFailed,
 	}[code]
 	return cause, ok
 }

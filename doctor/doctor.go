@@ -142,7 +142,7 @@ func (e *examination) checkURL(context.Context) Step {
 	text := strings.TrimSpace(e.URL)
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" && !strings.Contains(text, "://") {
-		if guess, guessErr := url.Parse("ws://" + text); guessErr == nil && guess.Hostname() != "" && err != nil || err == nil && u.Host == "" {
+		if guess, guessErr := url.Parse("ws://" + text); guessErr == nil && guess.Hostname() != "" && !strings.Contains(text, "://") {
 			return e.failed("url", URLInvalid, nil, "%q has no ws:// or wss:// at its front; perhaps %s is meant", text, guessed(text))
 		}
 		return e.failed("url", URLInvalid, nil, "%q cannot be read as a URL", text)

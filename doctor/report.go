@@ -3,6 +3,7 @@ package doctor
 import (
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -50,6 +51,14 @@ type Finding struct {
 // finish sums the steps up.
 func (r *Report) finish(began time.Time, well string) {
 	r.Seconds = time.Since(began).Seconds()
+	r.Of = mask(r.Of)
+	for i := range r.Steps {
+		s := &r.Steps[i]
+		s.Measured = mask(s.Measured)
+		if s.Finding != nil {
+			s.Evidence, s.Resolution = mask(s.Evidence), mask(s.Resolution)
+		}
+	}
 	r.OK, r.Sentence = true, well
 	for _, s := range r.Steps {
 		if s.Result == Failed {
@@ -64,6 +73,16 @@ func (r *Report) finish(began time.Time, well string) {
 			return
 		}
 	}
+}
+
+var (
+	passwords = regexp.MustCompile(`[^/@\s"]*:[^/@\s"]*@`)
+	secrets   = regexp.MustCompile(`(?i)([?&][^=&\s"]*(?:ticket|token|key|secret|password)[^=&\s"]*=)[^&\s"]*`)
+)
+
+// mask hides what only the client should know: reports end in logs.
+func mask(text string) string {
+	return secrets.ReplaceAllString(passwords.ReplaceAllString(text, "***@"), "${1}***")
 }
 
 var marks = map[Result]string{OK: "✅", Warning: "⚠️ ", Failed: "❌", Skipped: "➖"}

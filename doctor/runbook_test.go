@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -135,6 +136,21 @@ func TestAlertsLeadToRunbooks(t *testing.T) {
 		file, _, hasSection := strings.Cut(link[1], "#")
 		if _, err := os.Stat("../" + file); err != nil || hasSection && found[link[1]] == "" {
 			t.Errorf("%s is not there", link[1])
+		}
+	}
+}
+
+// Reports end in the logs of deployments.
+func TestReportsShowNoSecrets(t *testing.T) {
+	for _, url := range []string{
+		"ws://u:TOPSECRET@localhost:1/v1/stream", "http://u:TOPSECRET@localhost", "u:TOPSECRET@localhost:1", "ws://localhost:1/?ticket=TOPSECRET",
+		"ws://localhost:1/?a=b&resume_token=TOPSECRET&after=1", "ftp://localhost/?api_key=TOPSECRET", "ws://[::1/?token=TOPSECRET",
+	} {
+		r := Examine(t.Context(), Options{URL: url})
+		var text strings.Builder
+		r.Print(&text)
+		if data, err := json.Marshal(r); err != nil || strings.Contains(text.String()+string(data), "TOPSECRET") {
+			t.Errorf("%s: %s", url, &text)
 		}
 	}
 }

@@ -21,6 +21,14 @@ type certificate struct {
 	name        string
 	from, until time.Time
 	untrusted   bool
+	wanted      bool // of the client too
+}
+
+func (c certificate) clientAuth() tls.ClientAuthType {
+	if c.wanted {
+		return tls.RequireAnyClientCert
+	}
+	return tls.NoClientCert
 }
 
 // make returns the certificate and the file of the authority that is trusted.

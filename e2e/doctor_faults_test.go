@@ -166,6 +166,10 @@ var clientFaults = []fault{
 		s.whole()
 		s.url = "wss://" + s.secured(certificate{untrusted: true})
 	}, func(s *scene) { s.url = "wss://" + s.secured(certificate{}) }},
+	{"the server wants a certificate of the client", doctor.TLSFailed, func(s *scene) {
+		s.whole()
+		s.url = "wss://" + s.secured(certificate{wanted: true})
+	}, func(s *scene) { s.url = "wss://" + s.secured(certificate{}) }},
 	{"a proxy drops the Upgrade header", doctor.UpgradeStripped, func(s *scene) {
 		s.whole()
 		s.web(s.proxied(func(r *http.Request) { r.Header.Del("Upgrade"); r.Header.Del("Connection") }))
@@ -259,7 +263,7 @@ func (s *scene) proxied(change func(*http.Request)) http.HandlerFunc {
 // secured puts TLS before the edge and returns where.
 func (s *scene) secured(c certificate) (hostAndPath string) {
 	cert, authority := c.make(s.T)
-	ln, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12})
+	ln, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, ClientAuth: c.clientAuth()})
 	if err != nil {
 		s.Fatal(err)
 	}

@@ -90,6 +90,17 @@ var innerFaults = []fault{
 		s.whole()
 		s.work.kill()
 	}, func(s *scene) { s.worker("w1") }},
+	{"one worker was killed and the other is stopped", doctor.WorkerClosed, func(s *scene) {
+		s.whole()
+		other := s.worker("w2")
+		s.served.await(1, "worker is healthy", "worker", "w2")
+		other.signal(syscall.SIGSTOP)
+		s.work.kill()
+		s.leave = func() { other.signal(syscall.SIGCONT) }
+	}, func(s *scene) {
+		s.leave()
+		s.worker("w1")
+	}},
 	{"WORKER_ADDR names the wrong port", doctor.WorkerClosed, func(s *scene) {
 		s.around("w1")
 		s.edge(fmt.Sprint("WORKER_ADDR=127.0.0.1:", freePort(s.T)))

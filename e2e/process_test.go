@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // binary is voxedge, built once for all tests with the race detector in.
@@ -252,5 +254,24 @@ func (r *redisServer) kill() {
 	if r.cmd.ProcessState == nil {
 		_ = r.cmd.Process.Kill()
 		_ = r.cmd.Wait()
+	}
+}
+
+// awaitGone waits until Redis has no key of the pattern.
+func awaitGone(t *testing.T, server *redisServer, pattern string) {
+	t.Helper()
+	client := redis.NewClient(&redis.Options{Addr: server.addr()})
+	defer func() { _ = client.Close() }()
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		left, err := client.Keys(t.Context(), pattern).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(left) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("Redis keeps %q", left)
+		}
 	}
 }

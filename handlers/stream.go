@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/gofiber/contrib/websocket"
 	"github.com/gofiber/fiber/v2"
+	"golang.org/x/time/rate"
 
 	"github.com/voxedge/voxedge/middleware"
 	"github.com/voxedge/voxedge/session"
@@ -19,6 +21,7 @@ import (
 // StreamConfig is what the public side needs to know.
 type StreamConfig struct {
 	MaxMessageBytes  int           // of one client message
+	MessageRate      int           // client messages a second; those that come faster wait in the socket; 0: any
 	HandshakeTimeout time.Duration // from the first byte of a request to its last
 	HealthPort       int           // named to those who look for health here
 
@@ -45,12 +48,22 @@ func Stream(hub *session.Hub, cfg StreamConfig, log *slog.Logger) *fiber.App {
 	})
 	s := &stream{hub: hub, cfg: cfg, log: log}
 	doors := []fiber.Handler{s.upgradeRequired, cfg.Proxies.Check, cfg.Origins.Check(hub.Refused)}
+	limit := func(subjectOf func(*fiber.Ctx) middleware.Subject) fiber.Handler {
+		return middleware.Limit(cfg.Limiter, subjectOf, hub.Refused, untilClosed)
+	}
+	if cfg.Limiter != nil { // the address first, so that nobody tries keys without end
+		doors = append(doors, limit(middleware.PerAddress(cfg.PerAddress)))
+	}
 	if cfg.Auth != nil {
 		doors = append(doors, cfg.Auth.Check(hub.Refused))
-		app.Post("/v1/tickets", cfg.Auth.GiveTicket(hub.Refused))
+		tickets := []fiber.Handler{cfg.Proxies.Check, cfg.Auth.GiveTicket(hub.Refused)}
+		if cfg.Limiter != nil {
+			tickets = slices.Insert(tickets, 1, limit(middleware.PerAddress(cfg.PerAddress)))
+		}
+		app.Post("/v1/tickets", tickets...)
 	}
 	if cfg.Limiter != nil {
-		doors = append(doors, middleware.Limit(cfg.Limiter, cfg.PerKey, cfg.PerAddress, hub.Refused, untilClosed))
+		doors = append(doors, limit(middleware.PerKey(cfg.PerKey)))
 	}
 	doors = append(doors, s.admitted(s.params), middleware.Admit(hub, untilClosed), s.upgrade())
 	for _, path := range []string{"/", "/v1/stream"} {
@@ -147,7 +160,12 @@ var readBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 // readMessages hands the client's messages to the session until one of the two
 // ends it.
 func (s *stream) readMessages(conn *client, to *session.Session) (ending session.Ending, lost error) {
+	pace := rate.NewLimiter(rate.Inf, 0)
+	if s.cfg.MessageRate > 0 {
+		pace = rate.NewLimiter(rate.Limit(s.cfg.MessageRate), 2*s.cfg.MessageRate)
+	}
 	for {
+		time.Sleep(pace.Reserve().Delay()) // the socket's flow control holds a client that floods
 		kind, err := s.readMessage(conn, to)
 		switch {
 		case websocket.IsUnexpectedCloseError(err, websocket.CloseAbnormalClosure): // a close message, of whatever code

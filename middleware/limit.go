@@ -33,34 +33,68 @@ type Denied struct {
 
 // Limiter holds limits over all edges.
 type Limiter interface {
-	// Connect takes a place of every subject, for as long as the allowance is not
+	// Connect takes a place of the subject, for as long as the allowance is not
 	// closed, or says why there is none.
-	Connect(ctx context.Context, subjects []Subject) (session.Allowance, *Denied)
+	Connect(ctx context.Context, s Subject) (Place, *Denied)
 }
 
-const allowanceKey = "voxedge.allowance"
+// Place is what a connection has been given.
+type Place interface {
+	session.Allowance
+	// Close gives it back.
+	Close()
+}
+
+// PerAddress and PerKey find the subject that limits are held against; one that
+// has no name has no limits.
+func PerAddress(l Limits) func(*fiber.Ctx) Subject {
+	return func(c *fiber.Ctx) Subject { return Subject{"address", network(AddressOf(c)), l} }
+}
+
+// PerKey is of the key, or the token's subject, that the client has shown.
+func PerKey(l Limits) func(*fiber.Ctx) Subject {
+	return func(c *fiber.Ctx) Subject { return Subject{"key", IdentityOf(c).Name, l} }
+}
+
+// allowances are several, of which each must allow.
+type allowances []session.Allowance
+
+const allowancesKey = "voxedge.allowances"
 
 // AllowanceOf is what Limit has been given, or nil.
 func AllowanceOf(c *fiber.Ctx) session.Allowance {
-	a, _ := c.Locals(allowanceKey).(session.Allowance)
-	return a
+	if all, ok := c.Locals(allowancesKey).(allowances); ok {
+		return all
+	}
+	return nil
 }
 
-// Limit holds a client to the limits of its key and of its address. The
-// allowance is closed with the connection.
-func Limit(limiter Limiter, perKey, perAddress Limits, refused func(*session.Error), untilClosed func(c *fiber.Ctx, leave func())) fiber.Handler {
+// Text takes the characters off each, up to the first that has too few.
+func (all allowances) Text(ctx context.Context, characters int) *session.Error {
+	for _, a := range all {
+		if problem := a.Text(ctx, characters); problem != nil {
+			return problem
+		}
+	}
+	return nil
+}
+
+// Spoken takes it off each.
+func (all allowances) Spoken(audio time.Duration) {
+	for _, a := range all {
+		a.Spoken(audio)
+	}
+}
+
+// Limit holds a client to the limits of the subject. The allowance is closed
+// with the connection.
+func Limit(limiter Limiter, subjectOf func(*fiber.Ctx) Subject, refused func(*session.Error), untilClosed func(c *fiber.Ctx, leave func())) fiber.Handler {
 	return func(c *fiber.Ctx) error {
-		var subjects []Subject
-		if name := IdentityOf(c).Name; name != "" && perKey != (Limits{}) {
-			subjects = append(subjects, Subject{"key", name, perKey})
-		}
-		if perAddress != (Limits{}) {
-			subjects = append(subjects, Subject{"address", network(AddressOf(c)), perAddress})
-		}
-		if Refused(c) || len(subjects) == 0 {
+		s := subjectOf(c)
+		if Refused(c) || s.Name == "" || s.Limits == (Limits{}) {
 			return c.Next()
 		}
-		allowance, denied := limiter.Connect(c.UserContext(), subjects)
+		allowance, denied := limiter.Connect(c.UserContext(), s)
 		if denied != nil {
 			problem := RateLimited(denied)
 			refused(problem)
@@ -69,7 +103,8 @@ func Limit(limiter Limiter, perKey, perAddress Limits, refused func(*session.Err
 			return Refuse(c, r)
 		}
 		untilClosed(c, allowance.Close)
-		c.Locals(allowanceKey, allowance)
+		all, _ := c.Locals(allowancesKey).(allowances)
+		c.Locals(allowancesKey, append(all, allowance))
 		return c.Next()
 	}
 }

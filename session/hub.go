@@ -121,7 +121,7 @@ type Opening struct {
 	Remote  string      // the client's address, for the log
 	Client  string      // who it has shown to be, or empty where nobody is asked
 	Expires time.Time   // when that ends; zero: never
-	// Allowance is what it may use up, or nil. Whoever opens the session closes it.
+	// Allowance is what it may use up, or nil.
 	Allowance Allowance
 	// Traceparent is the W3C context that the client gave, or empty.
 	Traceparent string

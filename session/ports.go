@@ -57,8 +57,6 @@ type Allowance interface {
 	Text(ctx context.Context, characters int) *Error
 	// Spoken takes off what was spoken. It does not wait.
 	Spoken(audio time.Duration)
-	// Close gives back the place that the connection took.
-	Close()
 }
 
 // Params is what a client asks for when it connects.
