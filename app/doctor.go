@@ -2,8 +2,10 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -106,6 +108,14 @@ func (c command) doctorOptions() (o doctorOptions, err error) {
 		return o, err
 	}
 	o.Environ = c.environ
+	o.WorkerTLS = func(environ map[string]string) *tls.Config {
+		cfg, _ := LoadConfig(environ) // what is wrong with it is validate's to say
+		secure, err := workerTLS(cfg, slog.New(slog.DiscardHandler))
+		if err != nil {
+			return nil
+		}
+		return secure
+	}
 	return o, nil
 }
 

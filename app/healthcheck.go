@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 )
@@ -23,14 +24,23 @@ func healthcheck(ctx context.Context, c command) error {
 	if err := flags.Parse(c.args); err != nil {
 		return usageError(err)
 	}
-	cfg, _, err := c.configure(c.stderr)
+	cfg, log, err := c.configure(c.stderr)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, healthcheckTimeout)
 	defer cancel()
 	if *ofWorker {
-		return checkWorker(ctx, fmt.Sprintf("127.0.0.1:%d", cfg.WorkerPort))
+		transport := insecure.NewCredentials()
+		secure, err := workerTLS(cfg, log)
+		if err != nil {
+			return err
+		}
+		if secure != nil {
+			secure.InsecureSkipVerify = true //nolint:gosec // its certificate is not for 127.0.0.1, where nobody is between
+			transport = credentials.NewTLS(secure)
+		}
+		return checkWorker(ctx, fmt.Sprintf("127.0.0.1:%d", cfg.WorkerPort), transport)
 	}
 	return checkEdge(ctx, fmt.Sprintf("http://127.0.0.1:%d/readiness", cfg.HealthPort))
 }
@@ -52,8 +62,8 @@ func checkEdge(ctx context.Context, url string) error {
 	return nil
 }
 
-func checkWorker(ctx context.Context, addr string) error {
-	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+func checkWorker(ctx context.Context, addr string, transport credentials.TransportCredentials) error {
+	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(transport))
 	if err != nil {
 		return err
 	}

@@ -13,13 +13,16 @@ func preflight(ctx context.Context, c command) error {
 	if err := flags.Parse(c.args); err != nil {
 		return usageError(err)
 	}
-	cfg, _, err := c.configure(c.stderr, (*Config).checkServe)
+	cfg, log, err := c.configure(c.stderr, (*Config).checkServe)
 	if err != nil {
 		return err
 	}
 	plan := doctor.Plan{
 		Ports:          []doctor.Port{{Variable: "PORT", Host: cfg.Host, Number: cfg.Port}, {Variable: "HEALTH_PORT", Host: cfg.HealthHost, Number: cfg.HealthPort}},
-		MaxConnections: cfg.MaxConnections, WorkerAddr: cfg.WorkerAddr, Environ: c.environ,
+		MaxConnections: cfg.MaxConnections, WorkerAddr: cfg.WorkerAddr, CertFile: cfg.TLSCertFile, KeyFile: cfg.TLSKeyFile,
+	}
+	if plan.WorkerTLS, err = workerTLS(cfg, log); err != nil {
+		return err
 	}
 	if cfg.RedisURL != RedisOff {
 		plan.RedisURL = cfg.RedisURL

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
@@ -21,6 +22,8 @@ type Options struct {
 	Header    http.Header       // for the handshake
 	Platform  Platform          // empty: found out
 	Environ   map[string]string // of the doctor; a local edge's own comes before it
+	// WorkerTLS returns the TLS to workers that an environment asks for, or nil.
+	WorkerTLS func(environ map[string]string) *tls.Config
 }
 
 // How long each may take. Together they are under five seconds.

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -19,8 +20,10 @@ type Plan struct {
 	WorkerAddr     string // empty: workers are looked up in Redis
 	Collector      string // OTLP endpoint; empty: none
 	TraceBytes     int    // memory for spans
+	CertFile       string // of the public port; empty: no TLS
+	KeyFile        string
+	WorkerTLS      *tls.Config // to workers; nil: none
 	Platform       Platform
-	Environ        map[string]string
 }
 
 // Port is one that is to be listened at.
@@ -43,13 +46,16 @@ const (
 // Preflight looks at everything that an edge needs before it starts.
 func Preflight(ctx context.Context, p Plan) Report {
 	began := time.Now()
-	e := &examination{Options: Options{Platform: p.Platform, Environ: map[string]string{"WORKER_ADDR": p.WorkerAddr, "REDIS_URL": p.RedisURL}}, here: true}
+	e := &examination{Options: Options{Platform: p.Platform, Environ: map[string]string{"WORKER_ADDR": p.WorkerAddr, "REDIS_URL": p.RedisURL}, WorkerTLS: func(map[string]string) *tls.Config { return p.WorkerTLS }}, here: true}
 	e.report.Of = "preflight"
 	for _, port := range p.Ports {
 		e.take(e.checkPort(port))
 	}
 	e.take(e.checkDescriptors(p))
 	e.take(e.checkMemory(p))
+	if p.CertFile != "" {
+		e.take(e.checkCertificate(p.CertFile, p.KeyFile))
+	}
 	redisWell := true
 	if p.RedisURL != "" {
 		redisWell = e.take(e.checkRedis(ctx))
@@ -112,6 +118,18 @@ func (e *examination) checkMemory(p Plan) Step {
 		return e.failed("memory", LittleMemory, what(strconv.FormatUint(fits, 10)), "the limit is %d MB, and MAX_CONNECTIONS=%d may take %d MB when no client reads", limit>>20, p.MaxConnections, need>>20)
 	}
 	return ok("memory", "%d MB, of which MAX_CONNECTIONS=%d may take %d MB", limit>>20, p.MaxConnections, need>>20)
+}
+
+func (e *examination) checkCertificate(certFile, keyFile string) Step {
+	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		return e.failed("certificate", ConfigInvalid, what("TLS_CERT_FILE and TLS_KEY_FILE"), "%v", err)
+	}
+	leaf := pair.Leaf
+	if now := time.Now(); now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
+		return e.failed("certificate", CertExpired, nil, "%s is valid from %s to %s", certFile, leaf.NotBefore.Format(time.RFC3339), leaf.NotAfter.Format(time.RFC3339))
+	}
+	return ok("certificate", "valid until %s", leaf.NotAfter.Format(time.DateOnly))
 }
 
 // checkClock holds the clock against Redis', the one machine that is known.

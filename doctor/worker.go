@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -13,6 +14,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
@@ -124,7 +126,7 @@ func (e *examination) checkWorker(ctx context.Context, a clients.Announcement) S
 		name = "worker"
 	}
 	began := time.Now()
-	cause, reply, err := askWorker(ctx, a.Addr)
+	cause, reply, err := askWorker(ctx, a.Addr, e.workerTLS())
 	if err != nil {
 		if host, _, _ := net.SplitHostPort(a.Addr); cause.ID == WorkerClosed.ID && a.Name != a.Addr && isHere(net.ParseIP(host)) {
 			err = fmt.Errorf("%w; if that worker runs on another machine, it must announce another address (WORKER_ADVERTISE)", err)
@@ -138,8 +140,19 @@ func (e *examination) checkWorker(ctx context.Context, a clients.Announcement) S
 	return ok(name, "%s serves %s (%s)", a.Addr, strings.Join(reply.GetResidentModels(), ", "), millis(time.Since(began)))
 }
 
+// workerTLS is the edge's where its environment can be read.
+func (e *examination) workerTLS() *tls.Config {
+	if e.WorkerTLS == nil {
+		return nil
+	}
+	if e.holder.isEdge() && len(e.holder.Environ) > 0 {
+		return e.WorkerTLS(e.holder.Environ)
+	}
+	return e.WorkerTLS(e.Environ)
+}
+
 // askWorker asks all that an edge asks before it sends a session.
-func askWorker(ctx context.Context, addr string) (Cause, *proto.GetCapabilitiesResponse, error) {
+func askWorker(ctx context.Context, addr string, secure *tls.Config) (Cause, *proto.GetCapabilitiesResponse, error) {
 	if err := dialHost(ctx, addr); err != nil {
 		switch {
 		case isNotFound(err):
@@ -151,7 +164,11 @@ func askWorker(ctx context.Context, addr string) (Cause, *proto.GetCapabilitiesR
 		}
 		return WorkerUnreachable, nil, err
 	}
-	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	transport := insecure.NewCredentials()
+	if secure != nil {
+		transport = credentials.NewTLS(secure)
+	}
+	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(transport))
 	if err != nil {
 		return WorkerError, nil, err
 	}

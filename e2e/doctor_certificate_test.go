@@ -22,6 +22,7 @@ type certificate struct {
 	from, until time.Time
 	untrusted   bool
 	wanted      bool // of the client too
+	client      bool // good for clients too
 }
 
 func (c certificate) clientAuth() tls.ClientAuthType {
@@ -41,6 +42,9 @@ func (c certificate) make(t *testing.T) (cert tls.Certificate, authority string)
 	leaf := &x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "edge"}, NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().Add(time.Hour),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	if c.client {
+		leaf.ExtKeyUsage = append(leaf.ExtKeyUsage, x509.ExtKeyUsageClientAuth)
 	}
 	if !c.from.IsZero() {
 		leaf.NotBefore = c.from
