@@ -1,7 +1,7 @@
 # The two commands a newcomer needs are 'make dev' and 'make test'.
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
-.PHONY: build dev jaeger test vet lint test-go test-faults bench-tracing fuzz proto clean
+.PHONY: build dev jaeger test vet lint test-go test-faults bench-tracing fuzz vuln sbom proto clean
 
 LINT_VERSION := v2.15.0
 LINT := bin/golangci-lint-$(LINT_VERSION)
@@ -47,6 +47,12 @@ fuzz:
 			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZ_TIME) $$package; \
 		done; \
 	done
+
+vuln: ## known weaknesses of what is built in; needs the database at vuln.go.dev
+	go run golang.org/x/vuln/cmd/govulncheck@latest ./...
+
+sbom: ## what is built in, as CycloneDX
+	go run github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.9.0 app -json -output bin/sbom.json .
 
 proto: ## needs protoc, protoc-gen-go and protoc-gen-go-grpc
 	go generate ./proto
