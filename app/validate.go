@@ -20,18 +20,15 @@ func validate(_ context.Context, c command) error {
 		return usageError(err)
 	}
 	environ := c.environ
+	var lines []Problem
 	if *file != "" {
-		var problems []Problem
 		var err error
-		if environ, problems, err = readEnvFile(*file); err != nil {
+		if environ, lines, err = readEnvFile(*file); err != nil {
 			return &fault{exitUsage, err.Error(), "Give a file of NAME=value lines, such as .env.example"}
-		}
-		c.complain(problems)
-		if len(problems) > 0 {
-			return exitWith(exitUsage)
 		}
 	}
 	cfg, problems := LoadConfig(environ)
+	problems = append(lines, problems...)
 	problems = append(problems, cfg.checkServe()...)
 	problems = append(problems, cfg.checkPlatform(environ)...)
 	misspelt := misspellings(environ)

@@ -154,12 +154,15 @@ func firstProblem(problems ...*Error) *Error {
 	return nil
 }
 
+const howReceipt = "Send [sequence, received, played] a frame, the times in Unix milliseconds"
+
 // maxUnixMillis is the year 2286; JavaScript's clocks tell fractions too.
 const maxUnixMillis = 1e13
 
 func (m fields) receipt() (any, *Error) {
-	var frames [][3]float64
+	var frames [][]float64
 	if problem := m.read("frames", &frames); problem != nil {
+		problem.Resolution = howReceipt
 		return nil, problem
 	}
 	if len(frames) > maxReceiptFrames {
@@ -167,9 +170,12 @@ func (m fields) receipt() (any, *Error) {
 	}
 	receipt := Receipt{make([]HeardFrame, 0, len(frames))}
 	for _, f := range frames {
+		if len(f) != 3 {
+			return nil, Errorf(InvalidMessage, howReceipt, "the receipt has a frame of %d numbers", len(f))
+		}
 		sequence, received, played := f[0], f[1], max(f[2], f[1]) // what was never played ends as it arrives
-		if sequence != math.Trunc(sequence) || sequence < 1 || sequence > 1<<53 || received < 0 || played > maxUnixMillis {
-			return nil, Errorf(InvalidMessage, "Send [sequence, received, played] a frame, the times in Unix milliseconds", "the receipt has a frame %v", f)
+		if sequence != math.Trunc(sequence) || sequence < 1 || sequence > 1<<53 || received <= 0 || played > maxUnixMillis {
+			return nil, Errorf(InvalidMessage, howReceipt, "the receipt has a frame %v", f)
 		}
 		receipt.Frames = append(receipt.Frames, HeardFrame{uint64(sequence), unixMillis(received), unixMillis(played)})
 	}
