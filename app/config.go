@@ -73,7 +73,7 @@ type Config struct {
 	AddressCharacters  int `env:"ADDRESS_CHARACTERS_PER_MINUTE" envDefault:"0" doc:"Characters of one address; 0: no limit"`
 	AddressAudio       int `env:"ADDRESS_AUDIO_SECONDS_PER_DAY" envDefault:"0" doc:"Seconds of audio of one address; 0: no limit"`
 
-	MaxHandshakes int `env:"MAX_HANDSHAKES" envDefault:"256" doc:"Connections at once that have not come to a WebSocket; more are cut"`
+	MaxHandshakes int `env:"MAX_HANDSHAKES" envDefault:"256" doc:"Connections at once that have not come to a WebSocket; more wait for theirs"`
 
 	TLSCertFile         string `env:"TLS_CERT_FILE" doc:"Certificate of the WebSockets' port (PEM), read again when it changes; empty: no TLS"`
 	TLSKeyFile          string `env:"TLS_KEY_FILE" doc:"Its key (PEM)"`

@@ -29,6 +29,10 @@ func dev(ctx context.Context, c command) error {
 	cfg.RedisURL, cfg.WorkerAddr = "redis://"+store.Addr(), ""
 	cfg.WorkerHost, cfg.WorkerPort, cfg.WorkerName, cfg.WorkerAdvertise = "127.0.0.1", 0, "dev", ""
 
+	if cfg.Origins == "" {
+		cfg.Origins = "*" // the page that is being written is served by something else
+	}
+
 	e, err := newEdge(cfg, log)
 	if err != nil {
 		return told(log, "the edge cannot start", err)

@@ -138,12 +138,11 @@ func (l *Life) ended(crash []byte) *Ended {
 // allocating names the function of Go's allocator that ended the process, if it
 // was one: the words "out of memory" go to standard error alone.
 func allocating(crash []byte) string {
-	head, ok := bytes.CutPrefix(bytes.TrimSpace(crash), []byte("runtime stack:\nruntime.throw("))
+	_, head, ok := bytes.Cut(crash[:min(len(crash), 3000)], []byte("runtime.throw("))
 	if !ok {
 		return ""
 	}
-	head = head[:min(len(head), 1000)]
-	for _, name := range []string{"runtime.persistentalloc", "runtime.sysMap", "runtime.sysAlloc", "runtime.sysReserve", "runtime.(*mheap)", "runtime.(*mcache)", "runtime.newosproc"} {
+	for _, name := range []string{"runtime.persistentalloc", "runtime.sysMap", "runtime.sysAlloc", "runtime.sysReserve", "runtime.(*mheap)", "runtime.(*mcache)", "runtime.newosproc", "runtime.(*stackpool)", "runtime.stackalloc", "runtime.mallocgc"} {
 		if bytes.Contains(head, []byte(name)) {
 			return name
 		}

@@ -128,7 +128,7 @@ func TestABrowserHearsTheWorkerBitForBit(t *testing.T) {
 	chromium := need(t, "chromium")
 	s := startSystem(t)
 	s.worker("w1")
-	edge, url := s.edge()
+	edge, url := s.edge("ALLOWED_ORIGINS=*")
 	edge.await(1, "worker is healthy")
 	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html")

@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -28,14 +27,16 @@ var errPending = errors.New("the client asks for more than it reads")
 // listener hands out sockets instead of bare connections.
 type listener struct {
 	net.Listener
-	log *slog.Logger
-	cfg ListenConfig
-	now atomic.Int64 // handshakes
+	log    *slog.Logger
+	cfg    ListenConfig
+	slots  chan struct{} // one for each connection that is no WebSocket yet
+	closed chan struct{}
+	once   sync.Once
 }
 
 // ListenConfig says what a listener expects.
 type ListenConfig struct {
-	MaxHandshakes int  // connections at once that are no WebSocket yet; more are cut
+	MaxHandshakes int  // connections at once that are no WebSocket yet; more wait in the kernel
 	TLS           bool // there is TLS above the listener
 }
 
@@ -43,29 +44,34 @@ type ListenConfig struct {
 // without waiting. Visitors that speak TLS where there is none are logged, and
 // those that speak none where there is are told.
 func Listen(ln net.Listener, cfg ListenConfig, log *slog.Logger) net.Listener {
-	return &listener{Listener: ln, cfg: cfg, log: log}
+	return &listener{Listener: ln, cfg: cfg, log: log, slots: make(chan struct{}, cfg.MaxHandshakes), closed: make(chan struct{})}
 }
 
 func (l *listener) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
-	for err == nil && l.now.Add(1) > int64(l.cfg.MaxHandshakes) {
-		l.now.Add(-1)
-		_ = conn.Close() // before a byte is read or a goroutine begun for it
-		l.log.Debug("a connection was cut", "remote", conn.RemoteAddr().String(), "cause", "too many are in their handshake", "resolution", "raise MAX_HANDSHAKES if they are all honest")
-		conn, err = l.Listener.Accept()
+	select {
+	case l.slots <- struct{}{}:
+	case <-l.closed:
+		return nil, net.ErrClosed
 	}
+	conn, err := l.Listener.Accept()
 	if err != nil {
+		<-l.slots
 		return nil, err
 	}
 	s := &socket{Conn: conn, log: l.log, from: l}
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		_ = tcp.SetWriteBuffer(sendBuffer)
 		if s.raw, err = tcp.SyscallConn(); err != nil {
-			return nil, errors.Join(err, conn.Close())
+			return nil, errors.Join(err, s.Close())
 		}
 		s.tryWriteFunc, s.awaitWriteFunc = s.tryWrite, s.awaitWrite
 	}
 	return s, nil
+}
+
+func (l *listener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return l.Listener.Close()
 }
 
 // socket is a connection whose writes, once it carries a WebSocket, never
@@ -135,7 +141,7 @@ func (s *socket) detach() {
 }
 
 // shaken makes room for another handshake.
-func (s *socket) shaken() { s.done.Do(func() { s.from.now.Add(-1) }) }
+func (s *socket) shaken() { s.done.Do(func() { <-s.from.slots }) }
 
 // Write writes p, or what the kernel takes of it and keeps the rest.
 func (s *socket) Write(p []byte) (int, error) {
