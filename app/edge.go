@@ -183,13 +183,11 @@ func (e *edge) run(ctx context.Context) error {
 		PerKey:           middleware.Limits{Connections: e.cfg.KeyConnections, Connects: e.cfg.KeyConnects, Characters: e.cfg.KeyCharacters, Audio: e.cfg.KeyAudio},
 		PerAddress:       middleware.Limits{Connections: e.cfg.AddressConnections, Connects: e.cfg.AddressConnects, Characters: e.cfg.AddressCharacters, Audio: e.cfg.AddressAudio},
 	}, e.log)
+	privately := handlers.Listen(e.private, handlers.ListenConfig{MaxHandshakes: healthConnections}, e.log)
+	publicly := e.secured(handlers.Listen(e.public, handlers.ListenConfig{MaxHandshakes: e.cfg.MaxHandshakes, TLS: e.tls != nil}, e.log))
 	var serving sync.WaitGroup
-	serving.Go(func() {
-		failed <- private.Listener(handlers.Listen(e.private, handlers.ListenConfig{MaxHandshakes: healthConnections}, e.log))
-	})
-	serving.Go(func() {
-		failed <- public.Listener(e.secured(handlers.Listen(e.public, handlers.ListenConfig{MaxHandshakes: e.cfg.MaxHandshakes, TLS: e.tls != nil}, e.log)))
-	})
+	serving.Go(func() { failed <- private.Listener(privately) })
+	serving.Go(func() { failed <- public.Listener(publicly) })
 	e.log.Info("listening", "port", portOf(e.public), "health_port", portOf(e.private), "max_connections", e.cfg.MaxConnections)
 
 	var err error
@@ -198,7 +196,7 @@ func (e *edge) run(ctx context.Context) error {
 	case err = <-failed:
 	}
 	e.drain()
-	err = errors.Join(err, shutdown(public))
+	err = errors.Join(err, shutdown(public, publicly))
 	e.hub.Close()
 	e.authDone()
 	stop()
@@ -207,7 +205,7 @@ func (e *edge) run(ctx context.Context) error {
 	if e.redis != nil {
 		err = errors.Join(err, e.redis.Close())
 	}
-	err = errors.Join(err, shutdown(private), shutdownRecord(e.record))
+	err = errors.Join(err, shutdown(private, privately), shutdownRecord(e.record))
 	serving.Wait()
 	e.log.Info("stopped")
 	return err
@@ -237,5 +235,10 @@ func (e *edge) drain() {
 }
 
 // shutdown ends a Fiber app whose connections are all done or idle, but for
-// those that have not come to an end of their request.
-func shutdown(app *fiber.App) error { return app.ShutdownWithTimeout(500 * time.Millisecond) }
+// those that have not come to an end of their request. An app that has not yet
+// begun to accept does not hear of its shutdown; it finds its listener closed.
+func shutdown(app *fiber.App, ln net.Listener) error {
+	err := app.ShutdownWithTimeout(500 * time.Millisecond)
+	_ = ln.Close() // most often closed already
+	return err
+}

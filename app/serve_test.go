@@ -2,9 +2,11 @@ package app
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -134,6 +136,22 @@ func TestServeEndsCleanlyOnSIGTERM(t *testing.T) {
 	await(t, log, "stopped")
 	if got := <-status; got != exitOK {
 		t.Errorf("the exit status is %d, want 0", got)
+	}
+}
+
+// A platform may change its mind before the edge has accepted anything.
+func TestServeEndsWhenStoppedBeforeItAccepts(t *testing.T) {
+	cfg := settings(t, nil)
+	stopped, stop := context.WithCancel(context.Background())
+	stop()
+	for range 50 {
+		e, err := newEdge(cfg, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := e.run(stopped); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -99,6 +99,7 @@ func startHealth(t *testing.T, checks []handlers.Check, ready handlers.Readiness
 	t.Cleanup(func() {
 		cancel()
 		_ = app.ShutdownWithTimeout(5 * time.Second)
+		_ = ln.Close() // an app that has not yet begun to accept is not stopped by its shutdown
 		<-done
 		<-done
 	})

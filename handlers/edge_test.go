@@ -163,6 +163,7 @@ func startEdge(t *testing.T, cfg session.Config, speak speakFunc) *edge {
 		if err := app.ShutdownWithTimeout(5 * time.Second); err != nil {
 			t.Error(err)
 		}
+		_ = ln.Close() // an app that has not yet begun to accept is not stopped by its shutdown
 		if err := <-served; err != nil {
 			t.Error(err)
 		}
