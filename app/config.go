@@ -115,6 +115,9 @@ func (p Problem) String() string { return fmt.Sprintf("%s: %s. %s.", p.Name, p.C
 func LoadConfig(environ map[string]string) (Config, []Problem) {
 	cfg := Config{tracing: telemetry.TracingWanted(environ), metrics: telemetry.MetricsWanted(environ)}
 	var problems []Problem
+	for _, p := range telemetry.CheckEnviron(environ) {
+		problems = append(problems, Problem(p))
+	}
 	err := env.ParseWithOptions(&cfg, env.Options{Environment: environ})
 	if all, ok := errors.AsType[env.AggregateError](err); ok {
 		for _, err := range all.Errors {
@@ -123,19 +126,16 @@ func LoadConfig(environ map[string]string) (Config, []Problem) {
 	} else if err != nil {
 		problems = append(problems, Problem{"environment", err.Error(), "Correct it"})
 	}
-	if len(problems) > 0 {
-		failed := map[string]bool{}
-		for _, p := range problems {
-			failed[p.Name] = true
-		}
-		for _, p := range cfg.check() { // a value that was not read says nothing more
-			if !failed[p.Name] {
-				problems = append(problems, p)
-			}
-		}
-		return cfg, problems
+	failed := map[string]bool{}
+	for _, p := range problems {
+		failed[p.Name] = true
 	}
-	return cfg, cfg.check()
+	for _, p := range cfg.check() {
+		if !failed[p.Name] { // a value that was not read says nothing more
+			problems = append(problems, p)
+		}
+	}
+	return cfg, problems
 }
 
 // parseProblem names the variable where the library names the field.

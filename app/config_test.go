@@ -157,6 +157,10 @@ func TestProblemsOfSeveralVariables(t *testing.T) {
 		{"equal ports", map[string]string{"PORT": "9000", "HEALTH_PORT": "9000"}, []string{"HEALTH_PORT"}},
 		{"the health port's default as port", map[string]string{"PORT": "8081"}, []string{"HEALTH_PORT"}},
 		{"two free ports", map[string]string{"PORT": "0", "HEALTH_PORT": "0"}, nil},
+		{"what OpenTelemetry would pass over", map[string]string{"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json", "OTEL_TRACES_SAMPLER": "sometimes",
+			"OTEL_EXPORTER_OTLP_ENDPOINT": "localhost:4317", "OTEL_TRACES_EXPORTER": "zipkin"},
+			[]string{"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_TRACES_EXPORTER", "OTEL_TRACES_SAMPLER"}},
+		{"a ratio that is none", map[string]string{"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "1%"}, []string{"OTEL_TRACES_SAMPLER_ARG"}},
 		{"other people's variables", map[string]string{"PATH": "/bin", "HOSTNAME": "x", "OTEL_SERVICE_NAME": "x", "": ""}, nil},
 	}
 	for _, tt := range tests {

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"time"
 
+	"go.opentelemetry.io/otel"
+
 	"github.com/voxedge/voxedge/telemetry"
 )
 
@@ -16,6 +18,9 @@ const flushTimeout = 5 * time.Second
 // names a place for traces.
 func newRecord(cfg Config, log *slog.Logger) (r telemetry.Edge, err error) {
 	const service = "voxedge"
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
+		log.Warn("OpenTelemetry", "cause", err.Error(), "resolution", "see that the OTEL_* variables are right and that the OTLP endpoint is well")
+	}))
 	if r.Tracer, err = newTracer(service, cfg, log); err != nil {
 		return r, err
 	}

@@ -204,8 +204,8 @@ func TestJaegerShowsEveryFrame(t *testing.T) {
 	if !maps.Equal(counts, want) {
 		t.Fatalf("spans: %v, want %v", counts, want)
 	}
-	calls := spans["tts.TTSService/Synthesize at voxedge-worker"][0]
-	if calls.parent() != spans["tts.TTSService/Synthesize at voxedge"][0].SpanID {
+	call := spans["tts.TTSService/Synthesize at voxedge"][0]
+	if spans["tts.TTSService/Synthesize at voxedge-worker"][0].parent() != call.SpanID {
 		t.Error("the worker's call is not under the edge's")
 	}
 	parents := map[string]string{"frame.play": "frame.forward", "frame.forward": "frame.synthesize"}
@@ -222,7 +222,7 @@ func TestJaegerShowsEveryFrame(t *testing.T) {
 			case up == nil:
 				t.Fatalf("%s %d is an orphan", name, i+1)
 			case name == "frame.synthesize":
-				if up != calls {
+				if up != call {
 					t.Fatalf("%s %d is under %s", name, i+1, up.Operation)
 				}
 			case up.Operation != parents[name] || up.tag("voxedge.frame.sequence") != float64(i+1):

@@ -110,6 +110,27 @@ type edge struct {
 	voices *voices
 	addr   string
 	logs   *logBuffer
+	noted  *noted
+}
+
+// noted is what the edge takes note of.
+type noted struct {
+	telemetry.Discard
+	mu         sync.Mutex
+	firstAudio []time.Duration
+	ended      []string
+}
+
+func (n *noted) FirstAudio(d time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.firstAudio = append(n.firstAudio, d)
+}
+
+func (n *noted) UtteranceEnded(reason string, _ int, _ uint64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.ended = append(n.ended, reason)
 }
 
 type logBuffer struct {
@@ -141,9 +162,9 @@ func startEdge(t *testing.T, cfg session.Config, speak speakFunc) *edge {
 	if speak == nil {
 		speak = aFrameARune
 	}
-	e := &edge{t: t, voices: &voices{speak: speak}, logs: &logBuffer{}}
+	e := &edge{t: t, voices: &voices{speak: speak}, logs: &logBuffer{}, noted: &noted{}}
 	log := slog.New(slog.NewJSONHandler(e.logs, nil))
-	e.hub = session.NewHub(cfg, e.voices, nil, log, telemetry.Discard{})
+	e.hub = session.NewHub(cfg, e.voices, nil, log, e.noted)
 	app := handlers.Stream(e.hub, handlers.StreamConfig{MaxMessageBytes: 256 << 10, HandshakeTimeout: 5 * time.Second, HealthPort: 8081,
 		Origins: middleware.Origins{"https://app.example"}}, log)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

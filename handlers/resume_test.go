@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -113,6 +114,11 @@ func TestResumeInTheMiddleOfAnUtterance(t *testing.T) {
 	}
 	must(t, c.next().LastSequence == 60, "no end")
 	c.hear(61, 3, session.Completed)
+	e.noted.mu.Lock()
+	defer e.noted.mu.Unlock()
+	if want := []string{"cut_off", "cut_off", "completed", "completed"}; !slices.Equal(e.noted.ended, want) {
+		t.Errorf("the utterances ended %q, want %q", e.noted.ended, want)
+	}
 }
 
 func TestResumeWhileTextIsStillComingIn(t *testing.T) {

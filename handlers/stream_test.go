@@ -38,6 +38,21 @@ func TestUtterancesAreSpokenInOrder(t *testing.T) {
 	}
 }
 
+// An utterance that waits for another is not slow for that.
+func TestFirstAudioIsFromTheUtterancesTurn(t *testing.T) {
+	e := startEdge(t, testConfig(), nil)
+	c := e.connect("")
+	c.say(strings.Repeat("a", 50), true)
+	c.say("b", true)
+	began := time.Now()
+	c.hear(1, 50, session.Completed)
+	waited := time.Since(began)
+	c.hear(51, 1, session.Completed)
+	e.noted.mu.Lock()
+	defer e.noted.mu.Unlock()
+	must(t, len(e.noted.firstAudio) == 2 && e.noted.firstAudio[1] < waited, "first audio: %v; the second waited %s for the first", e.noted.firstAudio, waited)
+}
+
 func TestPartialTextIsOneUtterance(t *testing.T) {
 	e := startEdge(t, testConfig(), nil)
 	c := e.connect("pacing=none")

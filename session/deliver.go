@@ -170,7 +170,8 @@ func (s *Session) finishUtterance(e *entry) {
 	} else {
 		s.utteranceOver(u, Completed, nil)
 	}
-	s.story.heard = time.Now() // a session is not idle while it speaks
+	s.turn = time.Now()
+	s.story.heard = s.turn // a session is not idle while it speaks
 	if len(s.utterances) == 0 {
 		s.transition(eventSpoken)
 		s.endIfDrained()

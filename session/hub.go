@@ -155,7 +155,7 @@ func (h *Hub) Open(conn Conn, o Opening) *Session {
 	s.ctx, s.cancel = context.WithCancel(s.tracing.Context(context.Background()))
 	s.speaker = h.voices.Speaker(name, s.params, model)
 	now := time.Now()
-	s.story.opened, s.story.heard, s.story.alive, s.story.pinged, s.story.saved = now, now, now, now, now
+	s.story.opened, s.story.connected, s.story.heard, s.story.alive, s.story.pinged, s.story.saved = now, now, now, now, now, now
 
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -154,7 +154,7 @@ func firstProblem(problems ...*Error) *Error {
 	return nil
 }
 
-const howReceipt = "Send [sequence, received, played] a frame, the times in Unix milliseconds"
+const howReceipt = "Send [sequence, received, played] a frame, the times in Unix milliseconds of one clock, played 0 if it never was"
 
 // maxUnixMillis is the year 2286; JavaScript's clocks tell fractions too.
 const maxUnixMillis = 1e13
@@ -165,6 +165,9 @@ func (m fields) receipt() (any, *Error) {
 		problem.Resolution = howReceipt
 		return nil, problem
 	}
+	if len(frames) == 0 {
+		return nil, Errorf(InvalidMessage, howReceipt, "the receipt has no frames")
+	}
 	if len(frames) > maxReceiptFrames {
 		return nil, Errorf(InvalidMessage, "Send the receipt in parts", "the receipt has %d frames; %d are allowed", len(frames), maxReceiptFrames)
 	}
@@ -173,8 +176,11 @@ func (m fields) receipt() (any, *Error) {
 		if len(f) != 3 {
 			return nil, Errorf(InvalidMessage, howReceipt, "the receipt has a frame of %d numbers", len(f))
 		}
-		sequence, received, played := f[0], f[1], max(f[2], f[1]) // what was never played ends as it arrives
-		if sequence != math.Trunc(sequence) || sequence < 1 || sequence > 1<<53 || received <= 0 || played > maxUnixMillis {
+		sequence, received, played := f[0], f[1], f[2]
+		if played == 0 { // it never was
+			played = received
+		}
+		if sequence != math.Trunc(sequence) || sequence < 1 || sequence > 1<<53 || received <= 0 || played < received || played > maxUnixMillis {
 			return nil, Errorf(InvalidMessage, howReceipt, "the receipt has a frame %v", f)
 		}
 		receipt.Frames = append(receipt.Frames, HeardFrame{uint64(sequence), unixMillis(received), unixMillis(played)})

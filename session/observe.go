@@ -11,7 +11,7 @@ type sound struct {
 	waits     telemetry.Distribution // from worker to client
 	lateness  telemetry.Distribution // against the pacing
 	underruns int                    // the client had played all it was sent
-	first     time.Duration          // from the text to the first frame
+	first     time.Duration          // from the text, or its turn if that was later, to the first frame
 }
 
 // written takes note of a frame that has left. due is when it might have,
@@ -20,20 +20,13 @@ func (s *Session) written(e *entry, due, now time.Time) {
 	u := e.utterance
 	u.frames++
 	if u.frames == 1 {
-		u.sound.first = now.Sub(u.accepted)
+		u.sound.first = now.Sub(latest(u.accepted, s.turn, s.resumed))
 		s.story.firstAudio(u.sound.first)
 		s.hub.recorder.FirstAudio(u.sound.first)
 	}
 	u.sound.waits.Observe(now.Sub(e.frame.Received))
 	if s.pace.lead >= 0 {
-		since := e.frame.Received
-		if due.After(since) {
-			since = due
-		}
-		if s.resumed.After(since) {
-			since = s.resumed
-		}
-		u.sound.lateness.Observe(now.Sub(since))
+		u.sound.lateness.Observe(now.Sub(latest(e.frame.Received, due, s.resumed)))
 	}
 	ranDry := s.pace.sent(now)
 	if u.frames > 1 && ranDry.After(s.resumed) {
@@ -42,6 +35,16 @@ func (s *Session) written(e *entry, due, now time.Time) {
 	if u.timed {
 		s.trace(e)
 	}
+}
+
+func latest(a, b, c time.Time) time.Time {
+	if b.After(a) {
+		a = b
+	}
+	if c.After(a) {
+		a = c
+	}
+	return a
 }
 
 // trace takes down the frame's way for its span, and for a client that asked.

@@ -78,10 +78,8 @@ func (s *Session) receipt(m Receipt) *Error {
 	if r.written == nil {
 		return nil
 	}
-	for _, f := range m.Frames {
-		if w := r.find(f.Sequence, s.sequence); w != nil {
-			r.clock.heard(time.Unix(0, w.at), f.Received)
-		}
+	if !r.plausible(m, s.sequence, time.Now()) {
+		return Errorf(InvalidMessage, howReceipt, "the receipt's times cannot be: by them frames arrived before they were sent, or are yet to come")
 	}
 	for _, f := range m.Frames {
 		w := r.find(f.Sequence, s.sequence)
@@ -103,19 +101,75 @@ func (s *Session) receipt(m Receipt) *Error {
 	return nil
 }
 
+// plausible reports whether the receipt's times may be true, and learns of the
+// client's clock from them.
+func (r *receipts) plausible(m Receipt, last uint64, now time.Time) bool {
+	var told offsets
+	var played time.Time
+	for _, f := range m.Frames {
+		w := r.find(f.Sequence, last)
+		if w == nil {
+			continue
+		}
+		// It arrived after it was written and before now.
+		frame := offsets{least: f.Received.Sub(now), most: f.Received.Sub(time.Unix(0, w.at)), known: true}
+		if !told.known {
+			told = frame
+		}
+		told.least, told.most = max(told.least, frame.least), min(told.most, frame.most)
+		if f.Played.After(played) {
+			played = f.Played
+		}
+	}
+	if !told.known {
+		return true // of no frame that matters
+	}
+	return told.least <= told.most+clockTolerance && played.Sub(now) <= told.most+maxPlayAhead && r.clock.heard(told)
+}
+
+const (
+	// clockTolerance is what clocks of millisecond steps and of some drift may
+	// contradict themselves by.
+	clockTolerance = 100 * time.Millisecond
+	// maxPlayAhead is how far ahead a client may say when it will have played.
+	maxPlayAhead = time.Minute
+	// maxDoubts is how many receipts in a row must contradict what is known of the
+	// client's clock to show that it was set anew.
+	maxDoubts = 3
+)
+
+// offsets are how far the client's clock may be ahead.
+type offsets struct {
+	least, most time.Duration
+	known       bool
+}
+
 // clientClock estimates how far the client's clock is ahead. A frame cannot
 // have arrived before it was written, and the fastest took about half of the
 // fastest ping's round trip.
 type clientClock struct {
-	fastest   time.Duration // arrival by the client's clock less writing by ours: the least
-	known     bool
+	offsets
+	doubts    int
 	roundTrip time.Duration // the least; 0: no ping was answered yet
 }
 
-func (c *clientClock) heard(written, received time.Time) {
-	if d := received.Sub(written); !c.known || d < c.fastest {
-		c.fastest, c.known = d, true
+// heard takes what a receipt shows, and reports whether it agrees with those before.
+func (c *clientClock) heard(told offsets) bool {
+	agrees := told.least <= c.most+clockTolerance && told.most >= c.least-clockTolerance
+	switch {
+	case !c.known || (!agrees && c.doubts+1 >= maxDoubts):
+		c.offsets = told
+	case !agrees:
+		c.doubts++
+		return false
+	default:
+		c.least, c.most = max(c.least, told.least), min(c.most, told.most)
+		if c.least > c.most { // one clock is faster than the other
+			c.offsets = told
+		}
 	}
+	c.doubts = 0
+	return true
 }
 
 func (c *clientClock) ponged(roundTrip time.Duration) {
@@ -126,5 +180,5 @@ func (c *clientClock) ponged(roundTrip time.Duration) {
 
 // error takes the client's clock to tell whole milliseconds.
 func (c *clientClock) error() telemetry.ClockError {
-	return telemetry.ClockError{Offset: c.fastest - c.roundTrip/2, Bound: c.roundTrip/2 + time.Millisecond}
+	return telemetry.ClockError{Offset: c.most - c.roundTrip/2, Bound: c.roundTrip/2 + time.Millisecond}
 }

@@ -40,3 +40,69 @@ func TestReceiptsFindTheirUtteranceOrNothing(t *testing.T) {
 		t.Errorf("%d utterances are remembered", len(r.utterances))
 	}
 }
+
+// A receipt whose times cannot be is refused, and does not spoil what is known
+// of the client's clock; a clock that was set anew is followed.
+func TestTheClientsClockIsHeldToWhatCanBe(t *testing.T) {
+	const ahead, transit = 90 * time.Minute, 20 * time.Millisecond
+	now := time.Now()
+	var r receipts
+	sequence := uint64(0)
+	// receipt is of one frame, written a second ago, by a clock so far ahead.
+	receipt := func(ahead time.Duration) (Receipt, uint64) {
+		sequence++
+		r.sent(sequence, now.Add(-time.Second), new(telemetry.UtteranceTrace))
+		arrived := now.Add(-time.Second + transit + ahead)
+		return Receipt{[]HeardFrame{{sequence, arrived, arrived.Add(200 * time.Millisecond)}}}, sequence
+	}
+	tell := func(what string, m Receipt, last uint64, want bool) {
+		t.Helper()
+		if got := r.plausible(m, last, now); got != want {
+			t.Errorf("%s: plausible is %v", what, got)
+		}
+	}
+	m, last := receipt(ahead)
+	m.Frames[0].Played = m.Frames[0].Played.AddDate(31, 0, 0)
+	tell("played in 31 years", m, last, false)
+	m, last = receipt(ahead)
+	tell("the first", m, last, true)
+	for _, wrong := range []time.Duration{-500 * time.Hour, 2 * ahead} {
+		m, last = receipt(wrong)
+		tell("another clock", m, last, false)
+		m, last = receipt(ahead)
+		tell("the right one again", m, last, true)
+	}
+	m, _ = receipt(ahead)
+	other, last := receipt(0)
+	m.Frames = append(m.Frames, other.Frames...)
+	tell("two clocks", m, last, false)
+	if off := r.clock.error().Offset; off != ahead+transit {
+		t.Errorf("the clock is %s ahead, want %s", off, ahead+transit)
+	}
+	for i := range maxDoubts {
+		m, last = receipt(-ahead)
+		tell("a clock set anew", m, last, i == maxDoubts-1)
+	}
+	if off := r.clock.error().Offset; off != -ahead+transit {
+		t.Errorf("the clock is %s ahead, want %s", off, -ahead+transit)
+	}
+}
+
+// An hour of a clock that is a second faster moves the estimate, and no receipt
+// is refused.
+func TestTheClientsClockMayDrift(t *testing.T) {
+	var r receipts
+	began := time.Now()
+	for i := range 3600 {
+		written := began.Add(time.Duration(i) * time.Second)
+		ahead := time.Duration(i) * time.Second / 3600
+		r.sent(uint64(i)+1, written, new(telemetry.UtteranceTrace))
+		arrived := written.Add(30*time.Millisecond + ahead)
+		if !r.plausible(Receipt{[]HeardFrame{{uint64(i) + 1, arrived, arrived}}}, uint64(i)+1, written.Add(50*time.Millisecond)) {
+			t.Fatalf("after %ds its receipt is refused", i)
+		}
+	}
+	if off := r.clock.error().Offset; off < 950*time.Millisecond || off > 1050*time.Millisecond {
+		t.Errorf("the clock is %s ahead, want about 1s", off)
+	}
+}

@@ -207,7 +207,7 @@ func (r *Record) firstKnown() uint64 {
 // has of them is left out. Ends are said again: the client may have missed them.
 func (s *Session) restore(r *Resumption) (ends []utteranceEndMessage) {
 	s.story.opened = r.record.Opened
-	s.story.messages = r.record.Messages
+	s.story.messages, s.story.before, s.story.after = r.record.Messages, r.record.Messages, r.after
 	s.accepted = r.record.Accepted
 	s.sequence, s.position = r.after, r.after
 	first := r.record.Sequence + 1 // of an utterance of which no frame had been written

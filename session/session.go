@@ -45,6 +45,7 @@ type Session struct {
 	skip       uint64       // frames yet to be spoken that the client has; the speaking goroutine's
 	noSkip     bool         // they will not be spoken any more
 	resumed    time.Time    // the last pause ended
+	turn       time.Time    // the last utterance was over
 	draining   bool
 
 	epoch   int64               // rises with every resume
@@ -177,13 +178,17 @@ func (s *Session) control(c Command) {
 func (s *Session) silence() {
 	s.story.dropped += uint64(s.queue.clear())
 	s.position, s.noSkip = s.sequence, true
+	why := Stopped
+	if s.state == Ended {
+		why = CutOff
+	}
 	stopped := s.utterances
 	s.utterances, s.unspoken, s.open = nil, nil, nil
 	for _, u := range stopped {
 		if u.last = s.sequence; u.first == 0 { // no worker was given it
 			u.first = s.sequence + 1
 		}
-		s.utteranceOver(u, Stopped, nil)
+		s.utteranceOver(u, why, nil)
 	}
 	s.room.Broadcast()
 }

@@ -10,7 +10,10 @@ import (
 // story is what there is to tell of a session when it has ended, in one log
 // line. The session's lock guards it.
 type story struct {
-	opened     time.Time
+	opened     time.Time // the session, over whatever connection
+	connected  time.Time // this connection, as all that follows is this one's
+	after      uint64    // frames that were written before
+	before     int       // messages that came before
 	heard      time.Time // last message
 	alive      time.Time // last pong
 	pinged     time.Time
@@ -20,6 +23,7 @@ type story struct {
 	completed  int
 	stopped    int
 	failed     int
+	cutOff     int
 	errors     int
 	dropped    uint64 // frames queued and then stopped
 	first      time.Duration
@@ -47,6 +51,8 @@ func (s *story) utteranceOver(why Reason, sound *sound) {
 		s.stopped++
 	case Failed:
 		s.failed++
+	case CutOff:
+		s.cutOff++
 	}
 }
 
@@ -59,13 +65,15 @@ func (s *story) tell(ctx context.Context, log *slog.Logger, worker, model string
 	attrs := []slog.Attr{
 		slog.String("reason", s.reason),
 		slog.Int("close_code", s.closeCode),
-		slog.Float64("duration_seconds", s.ended.Sub(s.opened).Seconds()),
-		slog.Int("messages", s.messages),
+		slog.Float64("duration_seconds", s.ended.Sub(s.connected).Seconds()),
+		slog.Float64("session_seconds", s.ended.Sub(s.opened).Seconds()),
+		slog.Int("messages", s.messages-s.before),
 		slog.Int("characters", s.characters),
 		slog.Int("utterances_completed", s.completed),
 		slog.Int("utterances_stopped", s.stopped),
 		slog.Int("utterances_failed", s.failed),
-		slog.Uint64("frames", frames),
+		slog.Int("utterances_cut_off", s.cutOff),
+		slog.Uint64("frames", frames-s.after),
 		slog.Uint64("frames_dropped_by_stop", s.dropped),
 		slog.Float64("first_audio_ms", float64(s.first.Microseconds())/1000),
 		slog.Float64("worst_lateness_ms", float64(s.lateness.Microseconds())/1000),

@@ -17,6 +17,10 @@ const (
 	Failed    Reason = "failed"
 )
 
+// CutOff is an utterance in the middle of which its connection ended. No client
+// hears of it, and the session may be resumed.
+const CutOff Reason = "cut_off"
+
 // utterance is the audio of one run of text. The session's lock guards it,
 // but for script, which guards itself.
 type utterance struct {

@@ -11,7 +11,7 @@ import (
 )
 
 func benchFrames() *Frames {
-	return newFrames(newFrameBuffer(1<<20), Forward, trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}}))
+	return newFrames(newBuffer(1<<20), Forward, trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}}))
 }
 
 // BenchmarkRecord is what a traced frame costs on its way.

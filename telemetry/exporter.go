@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/url"
 	"slices"
 	"sync"
@@ -16,6 +17,8 @@ import (
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 )
 
 const (
@@ -23,8 +26,9 @@ const (
 	exportInterval = 500 * time.Millisecond
 	// maxBatchBytes of frames' spans go in one request: collectors take 4 MB.
 	maxBatchBytes = 1 << 20
-	maxSDKSpans   = 20_000 // of sessions, utterances and calls that may wait
 	exportRetry   = time.Second
+	// complainEvery keeps the log readable while the collector is away.
+	complainEvery = 10 * time.Second
 )
 
 // exporter sends the spans of frames, and those that the SDK hands it as an
@@ -34,20 +38,22 @@ type exporter struct {
 	client   otlptrace.Client
 	resource *resourcepb.Resource
 	scope    *commonpb.InstrumentationScope
+	buffer   *buffer
 	log      *slog.Logger
 
-	mu     sync.Mutex
-	opened []*Frames // since the last look
-	sdk    []*tracepb.ResourceSpans
-	sdkN   int
+	mu      sync.Mutex
+	opened  []*Frames         // since the last look
+	blocks  []*block          // in the order they were begun
+	filling map[string]*block // by scope, the one that takes more
 
-	active []*Frames // the exporting goroutine's
-	batch  []byte
+	active     []*Frames // the exporting goroutine's, as is all that follows
+	batch      []byte
+	failing    bool
+	complained time.Time
+	missing    int64 // utterances given up and spans lost, when that was
 
-	sent    atomic.Int64 // spans
-	lost    atomic.Int64 // spans that were taken and could not be sent
-	givenUp atomic.Int64 // utterances, a stage each, for which there was no memory
-	failing bool
+	sent atomic.Int64 // spans
+	lost atomic.Int64 // spans that were taken and could not be sent, or kept
 
 	ctx    context.Context // of the sending
 	giveUp context.CancelFunc
@@ -57,10 +63,11 @@ type exporter struct {
 
 var _ otlptrace.Client = (*exporter)(nil)
 
-func newExporter(client otlptrace.Client, resource *resourcepb.Resource, scope string, log *slog.Logger) *exporter {
+func newExporter(client otlptrace.Client, resource *resourcepb.Resource, scope string, b *buffer, log *slog.Logger) *exporter {
 	e := &exporter{
-		client: client, resource: resource, scope: &commonpb.InstrumentationScope{Name: scope}, log: log,
-		stop: make(chan struct{}), done: make(chan struct{}),
+		client: client, resource: resource, scope: &commonpb.InstrumentationScope{Name: scope}, buffer: b, log: log,
+		filling: map[string]*block{},
+		stop:    make(chan struct{}), done: make(chan struct{}),
 	}
 	e.ctx, e.giveUp = context.WithCancel(context.Background())
 	return e
@@ -84,34 +91,49 @@ func (e *exporter) Stop(ctx context.Context) error {
 		e.giveUp()
 		<-e.done
 	}
-	if lost := e.lost.Load(); lost > 0 {
-		e.log.Error("spans were lost", "spans", lost, "cause", "the OTLP endpoint did not take them",
-			"resolution", "see that OTEL_EXPORTER_OTLP_ENDPOINT names a running collector")
-	}
+	e.complain()
 	return e.client.Stop(context.WithoutCancel(ctx))
 }
 
 // UploadTraces takes spans of the SDK; they leave with the next batch.
 func (e *exporter) UploadTraces(_ context.Context, spans []*tracepb.ResourceSpans) error {
-	n := countSpans(spans)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.sdkN+n > maxSDKSpans {
-		e.lost.Add(int64(n))
-		return nil // counted; and the SDK could do no more than drop them
+	for _, r := range spans {
+		for _, scope := range r.GetScopeSpans() {
+			for _, span := range scope.GetSpans() {
+				if !e.keep(scope.GetScope(), span) {
+					e.lost.Add(1) // the SDK could do no more than drop it
+				}
+			}
+		}
 	}
-	e.sdk = append(e.sdk, spans...)
-	e.sdkN += n
 	return nil
 }
 
-func countSpans(spans []*tracepb.ResourceSpans) (n int) {
-	for _, r := range spans {
-		for _, s := range r.GetScopeSpans() {
-			n += len(s.GetSpans())
+// keep encodes the span, which as bytes takes the least memory, into the block
+// of its scope. The lock is held.
+func (e *exporter) keep(scope *commonpb.InstrumentationScope, span *tracepb.Span) bool {
+	size := proto.Size(span)
+	need := 1 + protowire.SizeBytes(size)
+	b := e.filling[scope.GetName()]
+	if b == nil || cap(b.spans)-len(b.spans) < need {
+		room := max(need, blockBytes)
+		if !e.buffer.reserve(int64(room), true) {
+			return false
 		}
+		b = &block{scope: scope, spans: make([]byte, 0, room)}
+		e.blocks = append(e.blocks, b)
+		e.filling[scope.GetName()] = b
 	}
-	return n
+	spans := protowire.AppendTag(b.spans, scopeSpansSpans, protowire.BytesType)
+	spans = protowire.AppendVarint(spans, uint64(size)) //nolint:gosec // a length
+	spans, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(spans, span)
+	if err != nil {
+		return false
+	}
+	b.spans, b.n = spans, b.n+1
+	return true
 }
 
 // open has the exporter read f until it is closed.
@@ -134,27 +156,47 @@ func (e *exporter) run() {
 		for more := true; more; {
 			more = e.export()
 		}
+		if time.Since(e.complained) > complainEvery {
+			e.complain()
+		}
 	}
 }
 
 // export sends one batch and reports whether there is more.
 func (e *exporter) export() (more bool) {
 	e.mu.Lock()
-	spans, n := e.sdk, e.sdkN
-	e.sdk, e.sdkN = nil, 0
+	first := e.blocks[:min(len(e.blocks), maxBatchBytes/blockBytes)]
+	e.blocks = slices.Clone(e.blocks[len(first):])
+	maps.DeleteFunc(e.filling, func(_ string, b *block) bool { return slices.Contains(first, b) })
 	e.active = append(e.active, e.opened...)
 	clear(e.opened)
 	e.opened = e.opened[:0]
 	e.mu.Unlock()
 
-	frames, full := e.encode()
-	if frames > 0 {
-		spans = append(spans, e.frameSpans())
+	n, full := e.encode()
+	full = full || len(first) == maxBatchBytes/blockBytes
+	var scopes []*tracepb.ScopeSpans
+	if n > 0 {
+		scopes = append(scopes, encoded(e.scope, e.batch))
 	}
-	if len(spans) > 0 {
-		e.send(spans, n+frames)
+	held := 0
+	for _, b := range first {
+		scopes = append(scopes, encoded(b.scope, b.spans))
+		n, held = n+b.n, held+cap(b.spans)
 	}
+	if n > 0 {
+		e.send([]*tracepb.ResourceSpans{{Resource: e.resource, ScopeSpans: scopes}}, n)
+	}
+	e.buffer.release(int64(held))
 	return full
+}
+
+// encoded wraps spans that are bytes already, which protobuf keeps as they
+// are: fields that it does not know.
+func encoded(scope *commonpb.InstrumentationScope, spans []byte) *tracepb.ScopeSpans {
+	s := &tracepb.ScopeSpans{Scope: scope}
+	s.ProtoReflect().SetUnknown(spans)
+	return s
 }
 
 // encode fills the batch with the spans of frames, and lets go of utterances
@@ -168,12 +210,6 @@ func (e *exporter) encode() (spans int, full bool) {
 		n, over := f.drain(&e.batch)
 		spans += n
 		full = len(e.batch) >= maxBatchBytes
-		if over && f.givenUp.Load() {
-			e.givenUp.Add(1)
-			e.log.Warn("the frames of an utterance are not traced", "trace_id", f.traceHex,
-				"cause", "the memory for spans is taken: the OTLP endpoint is away or too slow",
-				"resolution", "see that OTEL_EXPORTER_OTLP_ENDPOINT is well, sample less (OTEL_TRACES_SAMPLER), or raise TRACE_BUFFER_BYTES")
-		}
 		return over
 	})
 	return spans, full
@@ -202,14 +238,6 @@ func (f *Frames) drain(batch *[]byte) (spans int, over bool) {
 	return spans, f.reading == nil && (closed || givenUp)
 }
 
-// frameSpans wraps the batch. The spans are in it as bytes already, which
-// protobuf keeps as they are: fields that it does not know.
-func (e *exporter) frameSpans() *tracepb.ResourceSpans {
-	scope := &tracepb.ScopeSpans{Scope: e.scope}
-	scope.ProtoReflect().SetUnknown(e.batch)
-	return &tracepb.ResourceSpans{Resource: e.resource, ScopeSpans: []*tracepb.ScopeSpans{scope}}
-}
-
 // send keeps at it until the collector has taken the spans, has refused them
 // for good, or the exporter is told to give up.
 func (e *exporter) send(spans []*tracepb.ResourceSpans, n int) {
@@ -221,6 +249,9 @@ func (e *exporter) send(spans []*tracepb.ResourceSpans, n int) {
 			return
 		}
 		e.tell(err)
+		if time.Since(e.complained) > complainEvery {
+			e.complain()
+		}
 		if e.ctx.Err() != nil || permanent(err) {
 			e.lost.Add(int64(n))
 			return
@@ -230,6 +261,18 @@ func (e *exporter) send(spans []*tracepb.ResourceSpans, n int) {
 		case <-e.ctx.Done():
 		}
 	}
+}
+
+// complain says what has gone missing since it was last said.
+func (e *exporter) complain() {
+	givenUp, lost := e.buffer.givenUp.Load(), e.lost.Load()
+	if givenUp+lost == e.missing {
+		return
+	}
+	e.missing, e.complained = givenUp+lost, time.Now()
+	e.log.Error("traces are missing", "utterances_given_up", givenUp, "spans_lost", lost,
+		"cause", "the OTLP endpoint is away, too slow or refuses spans, and TRACE_BUFFER_BYTES may be taken; the counts are since the start",
+		"resolution", "see that OTEL_EXPORTER_OTLP_ENDPOINT is well, sample less (OTEL_TRACES_SAMPLER), or raise TRACE_BUFFER_BYTES")
 }
 
 func (e *exporter) tell(err error) {

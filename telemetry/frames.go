@@ -3,7 +3,6 @@ package telemetry
 import (
 	"encoding/hex"
 	"math/rand/v2"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -40,60 +39,10 @@ type ClockError struct {
 // SpanParent is the id of a span in the same trace, or zero.
 type SpanParent [8]byte
 
-// chunkRecords is how many frames one piece of memory holds: at 20 ms a frame,
-// somewhat more than a second.
-const chunkRecords = 64
-
-// record is FrameTimes as it waits for the exporter.
-type record struct {
-	sequence           uint64
-	start, queued, end int64 // Unix nanoseconds; Play: queued is the clock's offset
-	parent             SpanParent
-	extra              int64 // Forward: depth; Play: the bound of the clock's error, nanoseconds
-}
-
-// chunk is written by one goroutine and read by the exporter: n says how many
-// records are whole.
-type chunk struct {
-	n       atomic.Int32
-	next    atomic.Pointer[chunk]
-	records [chunkRecords]record
-}
-
-// chunkBytes is the memory of a chunk, for the bound.
-const chunkBytes = chunkRecords*56 + 32
-
-// frameBuffer bounds the memory of all records that wait.
-type frameBuffer struct {
-	limit int64
-	taken atomic.Int64
-	free  sync.Pool
-}
-
-func newFrameBuffer(bytes int) *frameBuffer {
-	return &frameBuffer{limit: max(1, int64(bytes/chunkBytes)), free: sync.Pool{New: func() any { return new(chunk) }}}
-}
-
-// take returns an empty chunk, or nil when all are taken.
-func (b *frameBuffer) take() *chunk {
-	if b.taken.Add(1) > b.limit {
-		b.taken.Add(-1)
-		return nil
-	}
-	return b.free.Get().(*chunk)
-}
-
-func (b *frameBuffer) give(c *chunk) {
-	c.n.Store(0)
-	c.next.Store(nil)
-	b.free.Put(c)
-	b.taken.Add(-1)
-}
-
 // Frames takes down one stage of one utterance's frames. Record and Close
 // belong to one goroutine at a time. A nil Frames takes down nothing.
 type Frames struct {
-	buffer   *frameBuffer
+	buffer   *buffer
 	stage    Stage
 	trace    trace.TraceID
 	traceHex string
@@ -109,14 +58,16 @@ type Frames struct {
 	prefix  []byte // what its spans have in common, encoded
 }
 
-func newFrames(b *frameBuffer, stage Stage, parent trace.SpanContext) *Frames {
+func newFrames(b *buffer, stage Stage, parent trace.SpanContext) *Frames {
 	first := b.take()
 	id := parent.TraceID()
 	f := &Frames{
 		buffer: b, stage: stage, trace: id, traceHex: hex.EncodeToString(id[:]), parent: SpanParent(parent.SpanID()),
 		seed: rand.Uint64(), writing: first, reading: first, //nolint:gosec // an id, not a secret
 	}
-	f.givenUp.Store(first == nil)
+	if first == nil {
+		f.giveUp()
+	}
 	return f
 }
 
@@ -129,7 +80,7 @@ func (f *Frames) Record(t FrameTimes) {
 	if n == chunkRecords {
 		next := f.buffer.take()
 		if next == nil {
-			f.givenUp.Store(true)
+			f.giveUp()
 			return
 		}
 		f.writing.next.Store(next)
@@ -146,6 +97,12 @@ func (f *Frames) Record(t FrameTimes) {
 	case Synthesize:
 	}
 	f.writing.n.Store(n + 1)
+}
+
+// giveUp has none of the utterance's frames sent any more at this stage.
+func (f *Frames) giveUp() {
+	f.givenUp.Store(true)
+	f.buffer.givenUp.Add(1)
 }
 
 // Close says that no frame follows.

@@ -16,7 +16,7 @@ func FuzzParent(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	frames := newFrames(newFrameBuffer(1<<20), Forward, trace.NewSpanContext(trace.SpanContextConfig{TraceID: traceID, SpanID: trace.SpanID{1}}))
+	frames := newFrames(newBuffer(1<<20), Forward, trace.NewSpanContext(trace.SpanContextConfig{TraceID: traceID, SpanID: trace.SpanID{1}}))
 	f.Add("00-" + id + "-00f067aa0ba902b7-01")
 	f.Add("00-" + id + "-00F067AA0BA902B7-01")
 	f.Add("00-" + strings.ToUpper(id) + "-00f067aa0ba902b7-01")

@@ -82,23 +82,31 @@ func NewMetrics(service string, send bool) (*Metrics, error) {
 		}
 		return c
 	}
-	m.opened = counter("voxedge.session.opened", "{session}", "Sessions opened.")
-	m.resumed = counter("voxedge.session.resumed", "{session}", "Sessions resumed after their connection was lost.")
+	// plain is a counter without attributes: it shows 0 before anything happens.
+	plain := func(name, unit, what string) metric.Int64Counter {
+		c := counter(name, unit, what)
+		if err == nil {
+			c.Add(context.Background(), 0)
+		}
+		return c
+	}
+	m.opened = plain("voxedge.session.opened", "{session}", "Sessions opened.")
+	m.resumed = plain("voxedge.session.resumed", "{session}", "Sessions resumed after their connection was lost.")
 	m.ended = counter("voxedge.session.ended", "{session}", "Sessions ended, by the reason given to the client.")
 	m.utterances = counter("voxedge.utterance.ended", "{utterance}", "Utterances ended, by reason.")
-	m.characters = counter("voxedge.utterance.characters", "{character}", "Characters of the utterances that ended.")
+	m.characters = plain("voxedge.utterance.characters", "{character}", "Characters of the utterances that ended.")
 	m.frames = counter("voxedge.frame.written", "{frame}", "Frames written to clients, of the utterances that ended.")
-	m.underruns = counter("voxedge.utterance.underruns", "{underrun}", "Times that a client had played all it was sent in the middle of an utterance: audible gaps.")
-	m.ignored = counter("voxedge.trace.receipts.ignored", "{frame}", "Frames of clients' receipts that end no trace: not sampled, said twice, or too late.")
+	m.underruns = plain("voxedge.utterance.underruns", "{underrun}", "Times that a client had played all it was sent in the middle of an utterance: audible gaps.")
+	m.ignored = plain("voxedge.trace.receipts.ignored", "{frame}", "Frames of clients' receipts that end no trace: not sampled, said twice, or too late.")
 	m.picks = counter("voxedge.worker.picks", "{session}", "Sessions started at workers, by worker.")
 	m.faults = counter("voxedge.worker.faults", "{fault}", "Failures of workers while they served a session, by worker and kind.")
-	m.failovers = counter("voxedge.utterance.failovers", "{utterance}", "Times that an utterance went on at another worker or attempt.")
+	m.failovers = plain("voxedge.utterance.failovers", "{utterance}", "Times that an utterance went on at another worker or attempt.")
 	m.errors = counter("voxedge.error.sent", "{error}", "Errors sent to clients, refusals included, by code.")
 	if err != nil {
 		return nil, err
 	}
 	m.firstAudio, err = m.meter.Float64Histogram("voxedge.utterance.first_audio", metric.WithUnit("s"),
-		metric.WithDescription("Time from an utterance's text to its first frame written."),
+		metric.WithDescription("Time from an utterance's text, or its turn if that was later, to its first frame written."),
 		metric.WithExplicitBucketBoundaries(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10))
 	if err != nil {
 		return nil, err

@@ -11,7 +11,8 @@ type Recorder interface {
 	SessionEnded(reason string)
 	// UtteranceEnded takes the reason, the characters asked for and the frames written.
 	UtteranceEnded(reason string, characters int, frames uint64)
-	// FirstAudio takes the time from an utterance's text to its first frame written.
+	// FirstAudio takes the time from an utterance's text, or its turn if that was
+	// later, to its first frame written.
 	FirstAudio(time.Duration)
 	// Problem takes the code of an error sent to a client.
 	Problem(code string)

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"os"
-	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -30,41 +28,7 @@ type Tracer struct {
 	sampled  *sdk.TracerProvider // as OTEL_TRACES_SAMPLER decides
 	always   *sdk.TracerProvider // as a client has decided
 	exporter *exporter
-	buffer   *frameBuffer
-}
-
-// TracingWanted reports whether the environment names a place for traces.
-func TracingWanted(environ map[string]string) bool {
-	if strings.EqualFold(environ["OTEL_SDK_DISABLED"], "true") || environ["OTEL_TRACES_EXPORTER"] == "none" {
-		return false
-	}
-	return environ["OTEL_TRACES_EXPORTER"] == "otlp" || environ["OTEL_EXPORTER_OTLP_ENDPOINT"] != "" || environ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] != ""
-}
-
-// MetricsWanted reports whether the environment names a place for metrics,
-// besides Prometheus, which comes for them.
-func MetricsWanted(environ map[string]string) bool {
-	if strings.EqualFold(environ["OTEL_SDK_DISABLED"], "true") || environ["OTEL_METRICS_EXPORTER"] == "none" {
-		return false
-	}
-	return environ["OTEL_METRICS_EXPORTER"] == "otlp" || environ["OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"] != ""
-}
-
-// overGRPC reports which of OTLP's two ways is meant: by the variable, or else
-// by the port, which is 4317 for gRPC alone.
-func overGRPC(signal string) bool {
-	protocol := os.Getenv("OTEL_EXPORTER_OTLP_" + signal + "_PROTOCOL")
-	if protocol == "" {
-		protocol = os.Getenv("OTEL_EXPORTER_OTLP_PROTOCOL")
-	}
-	if protocol != "" {
-		return protocol == "grpc"
-	}
-	endpoint := os.Getenv("OTEL_EXPORTER_OTLP_" + signal + "_ENDPOINT")
-	if endpoint == "" {
-		endpoint = os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT")
-	}
-	return strings.HasSuffix(strings.TrimRight(endpoint, "/"), ":4317")
+	buffer   *buffer
 }
 
 func traceClient() otlptrace.Client {
@@ -86,7 +50,8 @@ func newTracer(service string, bufferBytes int, client otlptrace.Client, log *sl
 	if err != nil {
 		return nil, err
 	}
-	e := newExporter(client, resourceProto(about), scopeName, log)
+	b := newBuffer(bufferBytes)
+	e := newExporter(client, resourceProto(about), scopeName, b, log)
 	exporting, err := otlptrace.New(context.Background(), e)
 	if err != nil {
 		return nil, err
@@ -97,7 +62,7 @@ func newTracer(service string, bufferBytes int, client otlptrace.Client, log *sl
 	return &Tracer{
 		sampled:  sdk.NewTracerProvider(handing, sdk.WithResource(about)),
 		always:   sdk.NewTracerProvider(handing, sdk.WithResource(about), sdk.WithSampler(sdk.AlwaysSample())),
-		exporter: e, buffer: newFrameBuffer(bufferBytes),
+		exporter: e, buffer: b,
 	}, nil
 }
 
@@ -146,11 +111,11 @@ func (t *Tracer) Exported() int64 { return t.exporter.sent.Load() }
 // Lost returns how many spans the collector refused or were left at the end.
 func (t *Tracer) Lost() int64 { return t.exporter.lost.Load() }
 
-// GivenUp returns how many utterances' frames were not traced for want of memory.
-func (t *Tracer) GivenUp() int64 { return t.exporter.givenUp.Load() }
+// GivenUp returns how many utterances were not traced for want of memory.
+func (t *Tracer) GivenUp() int64 { return t.buffer.givenUp.Load() }
 
-// Buffered returns how many bytes of frames wait to be sent.
-func (t *Tracer) Buffered() int64 { return t.buffer.taken.Load() * chunkBytes }
+// Buffered returns how many bytes are taken by spans that wait to be sent.
+func (t *Tracer) Buffered() int64 { return t.buffer.used.Load() }
 
 // Frames returns what takes down a stage of the frames of the span in ctx, or
 // nil where it is not sampled.
@@ -158,6 +123,11 @@ func (t *Tracer) Frames(ctx context.Context, stage Stage) *Frames {
 	parent := trace.SpanContextFromContext(ctx)
 	if t == nil || !parent.IsSampled() {
 		return nil
+	}
+	// A worker that is killed never sends the span of its call, so what it has sent
+	// of frames hangs at the edge's, which knows of the end.
+	if call, ok := trace.SpanFromContext(ctx).(sdk.ReadOnlySpan); ok && stage == Synthesize && call.Parent().IsValid() {
+		parent = call.Parent()
 	}
 	f := newFrames(t.buffer, stage, parent)
 	t.exporter.open(f)
@@ -249,7 +219,7 @@ type UtteranceStart struct {
 	Number      uint64
 	Accepted    time.Time
 	Traceparent string // W3C context that the client gave with its text, or empty
-	Earlier     string // W3C context of what was spoken of it before it was resumed, or empty
+	Earlier     string // W3C context of what was spoken of it before the session was resumed, or empty
 }
 
 // UtteranceTrace is the root of an utterance's trace. A nil UtteranceTrace is
@@ -257,22 +227,34 @@ type UtteranceStart struct {
 type UtteranceTrace struct {
 	span   trace.Span
 	frames *Frames
+	buffer *buffer // nil when it is not sampled
 }
 
-// Utterance begins the trace of an utterance: one of its own, or where the
-// client gave a context with the text, a part of that.
+// Utterance begins the trace of an utterance: one of its own, or a part of the
+// one that the client gave with the text, or of what was spoken of it before.
+// It is not sampled when there is no memory for it, by this edge or the worker.
 func (s *SessionTrace) Utterance(u UtteranceStart) *UtteranceTrace {
 	if s == nil || s.utterances == nil {
 		return nil
 	}
-	links := []trace.Link{{SpanContext: s.opening.SpanContext()}}
-	if earlier := trace.SpanContextFromContext(remote(context.Background(), u.Earlier)); earlier.IsValid() {
-		links = append(links, trace.Link{SpanContext: earlier})
+	parent := remote(context.Background(), u.Traceparent)
+	if u.Earlier != "" {
+		parent = remote(parent, u.Earlier)
 	}
-	ctx, span := s.utterances.Start(remote(context.Background(), u.Traceparent), "utterance",
-		trace.WithTimestamp(u.Accepted), trace.WithSpanKind(trace.SpanKindServer), trace.WithLinks(links...),
-		trace.WithAttributes(semconv.SessionID(u.Session), attribute.Int64("voxedge.utterance.number", int64(u.Number)))) //nolint:gosec // a count
-	return &UtteranceTrace{span: span, frames: s.tracer.Frames(ctx, Forward)}
+	ctx, span := s.utterances.Start(parent, "utterance",
+		trace.WithTimestamp(u.Accepted), trace.WithSpanKind(trace.SpanKindServer), trace.WithLinks(trace.Link{SpanContext: s.opening.SpanContext()}),
+		trace.WithAttributes(semconv.SessionID(u.Session), attribute.Int64("voxedge.utterance.number", int64(u.Number)), //nolint:gosec // a count
+			attribute.Bool("voxedge.utterance.resumed", u.Earlier != "")))
+	buffer := s.tracer.buffer
+	switch {
+	case !span.SpanContext().IsSampled():
+		return &UtteranceTrace{span: span}
+	case !buffer.reserve(utteranceBytes, false):
+		buffer.givenUp.Add(1)
+		unsampled := span.SpanContext().WithTraceFlags(0)
+		return &UtteranceTrace{span: trace.SpanFromContext(trace.ContextWithSpanContext(ctx, unsampled))}
+	}
+	return &UtteranceTrace{span: span, frames: s.tracer.Frames(ctx, Forward), buffer: buffer}
 }
 
 // Spans takes down its frames' way through the edge; it is nil when the
@@ -349,6 +331,9 @@ func (u *UtteranceTrace) End(e UtteranceEnd) {
 	}
 	if e.Err != nil {
 		u.span.SetStatus(otelcodes.Error, e.Err.Error())
+	}
+	if u.buffer != nil {
+		u.buffer.release(utteranceBytes)
 	}
 	u.span.End()
 }

@@ -205,7 +205,7 @@ func TestEveryFrameHasItsSpan(t *testing.T) {
 }
 
 func TestRecordDoesNotAllocate(t *testing.T) {
-	f := newFrames(newFrameBuffer(1<<20), Forward, trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}}))
+	f := newFrames(newBuffer(1<<20), Forward, trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}}))
 	parent := f.Traceparent(7)
 	now := time.Now()
 	if n := testing.AllocsPerRun(chunkRecords-2, func() {
@@ -219,7 +219,7 @@ func TestRecordDoesNotAllocate(t *testing.T) {
 }
 
 func TestParentsOfOtherTracesAreNone(t *testing.T) {
-	b := newFrameBuffer(1 << 20)
+	b := newBuffer(1 << 20)
 	f := newFrames(b, Forward, trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}}))
 	other := newFrames(b, Forward, trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{9}, SpanID: trace.SpanID{2}}))
 	own := f.Traceparent(1)
@@ -251,18 +251,27 @@ func TestACollectorThatIsAwayCostsNoSpan(t *testing.T) {
 
 // Memory is bounded: what does not fit is given up by the utterance, and said.
 func TestUtterancesAreGivenUpWhole(t *testing.T) {
-	tracer, c, log := startTracer(t, 4*chunkBytes)
+	const limit = 200_000
+	tracer, c, log := startTracer(t, limit)
 	c.stall = make(chan struct{})
 	s := tracer.Session(SessionStart{ID: "s"})
 	s.Opened()
 	<-c.asked // from here on it takes nothing, and what it took stays
-	fits, _ := speak(s, 2*chunkRecords)
-	tooLong, _ := speak(s, 3*chunkRecords)
-	tooLate, _ := speak(s, 1)
-	for _, u := range []*UtteranceTrace{fits, tooLong, tooLate} {
+	fits, _ := speak(s, 20*chunkRecords)
+	tooLong, _ := speak(s, limit/chunkBytes*chunkRecords)
+	utterances := []*UtteranceTrace{fits, tooLong}
+	for refused := false; !refused; { // there is not even room for a root
+		u, _ := speak(s, 1)
+		utterances = append(utterances, u)
+		refused = u.TraceID() == ""
+	}
+	if n := tracer.GivenUp(); n != int64(len(utterances)-1) {
+		t.Errorf("%d utterances were given up before the endpoint answered, want %d", n, len(utterances)-1)
+	}
+	for _, u := range utterances {
 		u.End(UtteranceEnd{})
 	}
-	if tracer.Buffered() > 4*chunkBytes {
+	if tracer.Buffered() > limit {
 		t.Errorf("%d bytes are taken", tracer.Buffered())
 	}
 	close(c.stall)
@@ -271,13 +280,13 @@ func TestUtterancesAreGivenUpWhole(t *testing.T) {
 	for _, f := range c.named("frame.forward") {
 		count[trace.TraceID(f.GetTraceId()).String()]++
 	}
-	if len(count) != 1 || count[fits.TraceID()] != 2*chunkRecords {
+	if len(count) != 1 || count[fits.TraceID()] != 20*chunkRecords {
 		t.Errorf("spans by utterance: %v", count)
 	}
-	if tracer.GivenUp() != 2 || tracer.Buffered() != 0 {
-		t.Errorf("%d were given up, %d bytes are still taken", tracer.GivenUp(), tracer.Buffered())
+	if tracer.Buffered() != 0 || tracer.Lost() != 0 {
+		t.Errorf("%d bytes are still taken, %d spans were lost", tracer.Buffered(), tracer.Lost())
 	}
-	if n := bytes.Count([]byte(log.String()), []byte("are not traced")); n != 2 {
+	if n := bytes.Count([]byte(log.String()), []byte("traces are missing")); n != 1 {
 		t.Errorf("said %d times: %s", n, log)
 	}
 	given := 0
@@ -288,8 +297,38 @@ func TestUtterancesAreGivenUpWhole(t *testing.T) {
 			}
 		}
 	}
-	if given != 2 {
-		t.Errorf("%d roots say that their frames are missing", given)
+	if given != len(utterances)-2 {
+		t.Errorf("%d roots say that their frames are missing, want %d", given, len(utterances)-2)
+	}
+}
+
+// Utterances without audio take memory too: their roots.
+func TestRootsAreWithinTheBound(t *testing.T) {
+	const limit = 1 << 20
+	tracer, c, _ := startTracer(t, limit)
+	c.stall = make(chan struct{})
+	s := tracer.Session(SessionStart{ID: "s"})
+	s.Opened()
+	<-c.asked
+	const n = 10_000
+	traced := 0
+	for range n {
+		u, _ := speak(s, 0)
+		if u.TraceID() != "" {
+			traced++
+		}
+		u.End(UtteranceEnd{})
+		if tracer.Buffered() > limit {
+			t.Fatalf("%d bytes are taken", tracer.Buffered())
+		}
+	}
+	if traced == n || tracer.GivenUp() < n-int64(traced) {
+		t.Errorf("%d of %d utterances were traced, %d given up", traced, n, tracer.GivenUp())
+	}
+	close(c.stall)
+	shutdown(t, tracer)
+	if roots := len(c.named("utterance")); roots != traced || tracer.Lost() != 0 {
+		t.Errorf("%d roots arrived of %d utterances that were traced; %d spans were lost", roots, traced, tracer.Lost())
 	}
 }
 
@@ -301,7 +340,7 @@ func TestRefusedSpansAreCounted(t *testing.T) {
 	u, _ := speak(s, 10)
 	u.End(UtteranceEnd{})
 	shutdown(t, tracer)
-	if tracer.Lost() != 12 || !bytes.Contains([]byte(log.String()), []byte("spans were lost")) {
+	if tracer.Lost() != 12 || !bytes.Contains([]byte(log.String()), []byte("traces are missing")) {
 		t.Errorf("lost %d: %s", tracer.Lost(), log)
 	}
 }
