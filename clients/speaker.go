@@ -210,7 +210,9 @@ func (s *speaker) startAt(ctx context.Context, w *Worker, model string) error {
 	if s.params.Language != "" {
 		options["language"] = s.params.Language
 	}
+	starting, ended := w.calls.begin(starting, proto.TTSService_StartSession_FullMethodName)
 	reply, err := w.tts.StartSession(starting, &proto.StartSessionRequest{SessionId: wire, ModelId: model, Options: options})
+	ended(err)
 	switch {
 	case err != nil:
 		s.endAt(w, wire) // it may have been started all the same

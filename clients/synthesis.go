@@ -21,9 +21,13 @@ func (s *speaker) synthesize(ctx context.Context, w *Worker, script *session.Scr
 	var sending sync.WaitGroup
 	defer sending.Wait()
 	defer cancel(nil)
+	ctx, ended := w.calls.begin(ctx, proto.TTSService_Synthesize_FullMethodName)
+	end := errLeft
+	defer func() { ended(end) }()
 
 	stream, err := w.tts.Synthesize(ctx, grpc.ForceCodecV2(frames))
 	if err != nil {
+		end = err
 		return &workerFault{worker: w, err: err, kind: kindOf(err)}
 	}
 	s.mu.Lock()
@@ -41,6 +45,9 @@ func (s *speaker) synthesize(ctx context.Context, w *Worker, script *session.Scr
 		watch.waiting()
 		err := stream.RecvMsg(&frame)
 		watch.heard()
+		if err != nil {
+			end = err
+		}
 		if errors.Is(err, io.EOF) {
 			return out.finish() // an end without a final frame is an end
 		}
@@ -67,7 +74,7 @@ func (s *speaker) synthesize(ctx context.Context, w *Worker, script *session.Scr
 			if err := out.finish(); err != nil {
 				return err
 			}
-			awaitEnd(stream, &frame, watch)
+			end = awaitEnd(stream, &frame, watch)
 			return nil
 		}
 	}
@@ -114,11 +121,11 @@ func checkFrame(f *audioFrame, id string) error {
 
 // awaitEnd lets a worker that has sent its last frame end the stream, so that
 // it does not see a cancellation. What else it sends is not audio to anyone.
-func awaitEnd(stream proto.TTSService_SynthesizeClient, frame *audioFrame, watch *watchdog) {
+func awaitEnd(stream proto.TTSService_SynthesizeClient, frame *audioFrame, watch *watchdog) error {
 	watch.final()
 	for {
 		if err := stream.RecvMsg(frame); err != nil {
-			return
+			return err
 		}
 	}
 }

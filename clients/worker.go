@@ -11,9 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
-	metrics "go.opentelemetry.io/otel/metric/noop"
-	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
@@ -21,7 +18,6 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 
 	"github.com/voxedge/voxedge/proto"
@@ -52,6 +48,7 @@ type Worker struct {
 	conn    *grpc.ClientConn
 	tts     proto.TTSServiceClient
 	health  healthpb.HealthClient
+	calls   calls
 	log     *slog.Logger
 	breaker breaker
 	stop    context.CancelFunc
@@ -95,10 +92,6 @@ func newWorker(a Announcement, secure *tls.Config, tracing trace.TracerProvider,
 		}),
 		grpc.WithUserAgent("voxedge"),
 	}
-	if tracing != nil {
-		options = append(options, grpc.WithStatsHandler(calls{otelgrpc.NewClientHandler(otelgrpc.WithTracerProvider(tracing),
-			otelgrpc.WithMeterProvider(metrics.NewMeterProvider()), otelgrpc.WithPropagators(propagation.TraceContext{}), otelgrpc.WithFilter(spoken))}))
-	}
 	conn, err := grpc.NewClient("passthrough:///"+a.Addr, options...)
 	if err != nil {
 		return nil, err
@@ -107,28 +100,11 @@ func newWorker(a Announcement, secure *tls.Config, tracing trace.TracerProvider,
 	w := &Worker{
 		Name: a.Name, Addr: a.Addr, conn: conn, stop: cancel,
 		tts: proto.NewTTSServiceClient(conn), health: healthpb.NewHealthClient(conn),
-		log: log.With("worker", a.Name, "addr", a.Addr),
+		calls: newCalls(tracing, a.Addr), log: log.With("worker", a.Name, "addr", a.Addr),
 	}
 	w.state.Store(&workerState{err: errUnchecked})
 	w.done.Go(func() { w.keepChecking(ctx) })
 	return w, nil
-}
-
-// calls keeps single messages, frames that is, from a handler that wants none.
-type calls struct{ stats.Handler }
-
-// HandleRPC hands on what happens to a call as a whole.
-func (c calls) HandleRPC(ctx context.Context, what stats.RPCStats) {
-	switch what.(type) {
-	case *stats.InPayload, *stats.OutPayload:
-	default:
-		c.Handler.HandleRPC(ctx, what)
-	}
-}
-
-// spoken keeps calls that belong to no utterance out of the traces.
-func spoken(call *stats.RPCTagInfo) bool {
-	return call.FullMethodName == proto.TTSService_Synthesize_FullMethodName || call.FullMethodName == proto.TTSService_StartSession_FullMethodName
 }
 
 // hold and release count a session that uses the worker.

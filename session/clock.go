@@ -75,9 +75,10 @@ func (c *clock) run(stop <-chan struct{}) {
 	defer timer.Stop()
 	for {
 		c.takeInbox()
-		for now := int64(time.Since(c.start) / clockGrain); c.cursor < now; {
+		now := time.Now()
+		for slot := int64(now.Sub(c.start) / clockGrain); c.cursor < slot; {
 			c.cursor++
-			c.serve(c.cursor)
+			now = c.serve(c.cursor, now)
 		}
 		until := c.nextSlot()
 		c.sleeping.Store(int64(until))
@@ -114,17 +115,22 @@ func (c *clock) place(s *Session) {
 	c.count++
 }
 
-func (c *clock) serve(slot int64) {
+// serve has the slot's sessions write. Each takes the time when it has written,
+// which is when the next begins: to read it once more for that would cost as
+// much as all else of the clock's work.
+func (c *clock) serve(slot int64, now time.Time) time.Time {
 	s := c.slots[slot%clockSlots]
 	c.slots[slot%clockSlots] = nil
 	for s != nil {
 		next := s.clockNext
 		c.count--
-		if s.tick() {
+		var again bool
+		if again, now = s.tick(now); again {
 			c.place(s)
 		}
 		s = next
 	}
+	return now
 }
 
 // nextSlot returns when the next session is due, since start.

@@ -48,9 +48,10 @@ func (s *Session) enqueue(u *utterance, f Frame) error {
 	if err := s.awaitRoom(u); err != nil {
 		return err
 	}
-	s.queue.pushFrame(u, f)
+	now := time.Now()
+	s.queue.pushFrame(u, f, now)
 	s.position++
-	s.deliver()
+	s.deliver(now)
 	return nil
 }
 
@@ -65,7 +66,7 @@ func (s *Session) enqueueEnd(u *utterance, skipped uint64, err error) {
 	s.position += skipped
 	u.last = s.position
 	s.queue.pushEnd(u, err)
-	s.deliver()
+	s.deliver(time.Now())
 }
 
 func (s *Session) awaitRoom(u *utterance) error {
@@ -88,32 +89,33 @@ var encodeBuffers = sync.Pool{New: func() any {
 // deliver writes all that is due, and sees to it that it is called again for
 // the rest: by the clock, by the flusher, by RESUME or by the next frame. It is
 // the only place where frames leave. The lock is held.
-func (s *Session) deliver() {
-	if due, more := s.deliverDue(); more && !s.scheduled {
+func (s *Session) deliver(now time.Time) {
+	if due, more, _ := s.deliverDue(now); more && !s.scheduled {
 		s.scheduled, s.dueAt = true, due
 		s.clock.add(s)
 	}
 }
 
-// tick is the clock's deliver; it reports whether the session stays on the clock.
-func (s *Session) tick() bool {
+// tick is the clock's deliver; it reports whether the session stays on the
+// clock, and what time it has become.
+func (s *Session) tick(now time.Time) (again bool, later time.Time) {
 	defer s.guard()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.dueAt, s.scheduled = s.deliverDue()
-	return s.scheduled
+	s.dueAt, s.scheduled, now = s.deliverDue(now)
+	return s.scheduled, now
 }
 
-// deliverDue writes what is due and reports whether and when more falls due.
-func (s *Session) deliverDue() (due time.Time, more bool) {
-	if s.queue.front() == nil || s.state.held() || s.state == Ended {
-		return time.Time{}, false
+// deliverDue writes what is due and reports whether and when more falls due,
+// and what time it has become.
+func (s *Session) deliverDue(now time.Time) (due time.Time, more bool, later time.Time) {
+	if s.state.held() || s.state == Ended {
+		return time.Time{}, false, now
 	}
-	now := time.Now()
 	for e := s.queue.front(); e != nil; e = s.queue.front() {
 		if s.conn.Blocked() {
 			s.flushIfBlocked()
-			return time.Time{}, false
+			return time.Time{}, false, now
 		}
 		if e.end {
 			s.finishUtterance(e)
@@ -121,19 +123,20 @@ func (s *Session) deliverDue() (due time.Time, more bool) {
 		}
 		due := s.pace.due()
 		if due.After(now) {
-			return due, true
+			return due, true, now
 		}
 		if err := s.write(e); err != nil {
 			s.lost(err)
-			return time.Time{}, false
+			return time.Time{}, false, now
 		}
+		now = time.Now()
 		u := e.utterance
 		s.written(e, due, now)
 		s.pop()
 		s.tellTimings(u)
 	}
 	s.flushIfBlocked()
-	return time.Time{}, false
+	return time.Time{}, false, now
 }
 
 // write numbers the frame, encodes it and hands it to the socket.
@@ -195,7 +198,7 @@ func (s *Session) flush() {
 	s.flushing = false
 	switch {
 	case err == nil:
-		s.deliver()
+		s.deliver(time.Now())
 	case s.state == Ended:
 		s.conn.Abort()
 	default:

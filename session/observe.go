@@ -15,7 +15,7 @@ type sound struct {
 }
 
 // written takes note of a frame that has left. due is when it might have,
-// unless it came later than that.
+// unless it came later than that; now is when it has.
 func (s *Session) written(e *entry, due, now time.Time) {
 	u := e.utterance
 	u.frames++
@@ -33,7 +33,7 @@ func (s *Session) written(e *entry, due, now time.Time) {
 		u.sound.underruns++
 	}
 	if u.timed {
-		s.trace(e)
+		s.trace(e, now)
 	}
 }
 
@@ -48,8 +48,8 @@ func latest(a, b, c time.Time) time.Time {
 }
 
 // trace takes down the frame's way for its span, and for a client that asked.
-func (s *Session) trace(e *entry) {
-	u, now := e.utterance, time.Now()
+func (s *Session) trace(e *entry, now time.Time) {
+	u := e.utterance
 	if u.spans != nil {
 		u.spans.Record(telemetry.FrameTimes{
 			Sequence: s.sequence, Start: e.frame.Received, Queued: e.queued, End: now, Depth: s.queue.n,

@@ -60,15 +60,15 @@ func (q *queue) push() *entry {
 	return &q.memory.entries[i]
 }
 
-// pushFrame copies the frame in. The queue must not be full.
-func (q *queue) pushFrame(u *utterance, f Frame) {
+// pushFrame copies the frame in, at the time now. The queue must not be full.
+func (q *queue) pushFrame(u *utterance, f Frame, now time.Time) {
 	i := (q.head + q.n) % q.pool.length
 	e := q.push()
 	slot := q.memory.samples[i*FrameBytes : (i+1)*FrameBytes]
 	copy(slot, f.PCM)
 	*e = entry{frame: Frame{PCM: slot, Received: f.Received, Emitted: f.Emitted}, utterance: u}
 	if u.timed {
-		e.queued, e.parent = time.Now(), u.spans.Parent(f.Traceparent)
+		e.queued, e.parent = now, u.spans.Parent(f.Traceparent)
 	}
 }
 

@@ -3,6 +3,7 @@ package session
 import (
 	"bytes"
 	"testing"
+	"time"
 )
 
 func testFrame(i int) Frame {
@@ -15,7 +16,7 @@ func TestQueueKeepsOrderOverManyTurns(t *testing.T) {
 	in, out := 0, 0
 	for round := range 100 {
 		for !q.full() {
-			q.pushFrame(u, testFrame(in))
+			q.pushFrame(u, testFrame(in), time.Now())
 			in++
 		}
 		for range 1 + round%7 {
@@ -35,7 +36,7 @@ func TestQueueKeepsOrderOverManyTurns(t *testing.T) {
 func TestQueueCopiesTheSamples(t *testing.T) {
 	q := queue{pool: newQueuePool(2)}
 	f := testFrame(1)
-	q.pushFrame(&utterance{}, f)
+	q.pushFrame(&utterance{}, f, time.Now())
 	f.PCM[0] = 99
 	if q.front().frame.PCM[0] != 1 {
 		t.Error("the queue shares the speaker's buffer")
@@ -47,7 +48,7 @@ func TestQueueGivesItsMemoryBack(t *testing.T) {
 	if q.memory != nil {
 		t.Fatal("an empty queue has memory")
 	}
-	q.pushFrame(&utterance{}, testFrame(1))
+	q.pushFrame(&utterance{}, testFrame(1), time.Now())
 	q.pushEnd(&utterance{}, nil)
 	if n := q.clear(); n != 1 {
 		t.Errorf("clear dropped %d frames, want 1", n)
@@ -60,7 +61,7 @@ func TestQueueGivesItsMemoryBack(t *testing.T) {
 func TestQueueIsLowAtHalf(t *testing.T) {
 	q := queue{pool: newQueuePool(10)}
 	for !q.full() {
-		q.pushFrame(&utterance{}, testFrame(0))
+		q.pushFrame(&utterance{}, testFrame(0), time.Now())
 	}
 	for n := 10; n > 5; n-- {
 		if q.low() {

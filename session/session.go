@@ -162,7 +162,7 @@ func (s *Session) control(c Command) {
 	case Resume:
 		s.transition(eventResume)
 		s.resumed = began
-		s.deliver()
+		s.deliver(began)
 	case Stop:
 		s.transition(eventStop)
 		s.silence()

@@ -50,6 +50,7 @@ type Frames struct {
 	seed     uint64     // of the spans' ids
 
 	writing *chunk
+	at      int32 // in it
 	closed  atomic.Bool
 	givenUp atomic.Bool // there was no memory: its spans are not sent any more
 
@@ -76,17 +77,16 @@ func (f *Frames) Record(t FrameTimes) {
 	if f == nil || f.givenUp.Load() {
 		return
 	}
-	n := f.writing.n.Load()
-	if n == chunkRecords {
+	if f.at == chunkRecords {
 		next := f.buffer.take()
 		if next == nil {
 			f.giveUp()
 			return
 		}
 		f.writing.next.Store(next)
-		f.writing, n = next, 0
+		f.writing, f.at = next, 0
 	}
-	r := &f.writing.records[n]
+	r := &f.writing.records[f.at]
 	r.sequence, r.start, r.end, r.parent = t.Sequence, t.Start.UnixNano(), t.End.UnixNano(), t.Parent
 	r.end = max(r.end, r.start+1) // Jaeger takes an empty span for a mistake
 	switch f.stage {
@@ -96,7 +96,8 @@ func (f *Frames) Record(t FrameTimes) {
 		r.queued, r.extra = int64(t.Clock.Offset), int64(t.Clock.Bound)
 	case Synthesize:
 	}
-	f.writing.n.Store(n + 1)
+	f.at++
+	f.writing.n.Store(f.at)
 }
 
 // giveUp has none of the utterance's frames sent any more at this stage.
