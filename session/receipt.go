@@ -15,6 +15,7 @@ const receiptWindow = 512
 type receipts struct {
 	written    *[receiptWindow]writtenFrame // nil until a traced frame is written
 	utterances []tracedUtterance            // of the written frames, in order
+	writing    *telemetry.UtteranceTrace    // the last of them
 	plays      *telemetry.Frames            // of the utterance that receipts last came for
 	of         *telemetry.UtteranceTrace
 	clock      clientClock
@@ -35,7 +36,8 @@ func (r *receipts) sent(sequence uint64, at time.Time, trace *telemetry.Utteranc
 	if r.written == nil {
 		r.written = new([receiptWindow]writtenFrame)
 	}
-	if n := len(r.utterances); n == 0 || r.utterances[n-1].trace != trace {
+	if r.writing != trace {
+		r.writing = trace
 		for len(r.utterances) > 1 && r.utterances[1].first+receiptWindow <= sequence {
 			r.utterances = r.utterances[1:]
 		}

@@ -11,20 +11,22 @@ import (
 // somewhat more than a second.
 const chunkRecords = 64
 
-// record is FrameTimes as it waits for the exporter.
+// record is FrameTimes as it waits for the exporter: a cache line, so that a
+// frame's costs the frame path one. One goroutine writes it, the exporter reads
+// it when it is whole.
 type record struct {
+	whole              atomic.Bool
 	sequence           uint64
 	start, queued, end int64 // Unix nanoseconds; Play: queued is the clock's offset
 	parent             SpanParent
 	extra              int64 // Forward: depth; Play: the bound of the clock's error, nanoseconds
 }
 
-// chunk is written by one goroutine and read by the exporter: n says how many
-// records are whole.
+// chunk is a part of an utterance's records. They are apart from it, for memory
+// without pointers begins on a cache line.
 type chunk struct {
-	n       atomic.Int32
+	records *[chunkRecords]record
 	next    atomic.Pointer[chunk]
-	records [chunkRecords]record
 }
 
 // block holds spans of the SDK, encoded as elements of ScopeSpans.spans.
@@ -35,7 +37,7 @@ type block struct {
 }
 
 const (
-	chunkBytes = chunkRecords*56 + 32
+	chunkBytes = chunkRecords*64 + 32
 	blockBytes = 16 << 10
 	// utteranceBytes is kept free for the spans of an utterance that are the
 	// SDK's, its root and its calls, for as long as it is spoken.
@@ -51,7 +53,7 @@ type buffer struct {
 }
 
 func newBuffer(bytes int) *buffer {
-	return &buffer{limit: int64(bytes), free: sync.Pool{New: func() any { return new(chunk) }}}
+	return &buffer{limit: int64(bytes), free: sync.Pool{New: func() any { return &chunk{records: new([chunkRecords]record)} }}}
 }
 
 // reserve takes memory, if there is so much. Of all there is, frames and new
@@ -80,7 +82,7 @@ func (b *buffer) take() *chunk {
 }
 
 func (b *buffer) give(c *chunk) {
-	c.n.Store(0)
+	clear(c.records[:])
 	c.next.Store(nil)
 	b.free.Put(c)
 	b.release(chunkBytes)

@@ -221,16 +221,17 @@ func (e *exporter) encode() (spans int, full bool) {
 func (f *Frames) drain(batch *[]byte) (spans int, over bool) {
 	closed, givenUp := f.closed.Load(), f.givenUp.Load() // before the records, so that none comes after it
 	for f.reading != nil && len(*batch) < maxBatchBytes {
-		n := f.reading.n.Load()
-		if !givenUp {
-			for ; f.read < n; f.read++ {
-				*batch = f.appendSpan(*batch, &f.reading.records[f.read])
-				spans++
-			}
+		for f.read < chunkRecords && !givenUp && f.reading.records[f.read].whole.Load() {
+			*batch = f.appendSpan(*batch, &f.reading.records[f.read])
+			f.read++
+			spans++
 		}
 		next := f.reading.next.Load()
 		if next == nil && !closed && !givenUp {
 			return spans, false
+		}
+		if next != nil && f.read < chunkRecords && !givenUp {
+			continue // its last record has just become whole
 		}
 		f.buffer.give(f.reading)
 		f.reading, f.read = next, 0

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"bytes"
 	"encoding/hex"
 	"math/rand/v2"
 	"sync/atomic"
@@ -42,32 +43,36 @@ type SpanParent [8]byte
 // Frames takes down one stage of one utterance's frames. Record and Close
 // belong to one goroutine at a time. A nil Frames takes down nothing.
 type Frames struct {
-	buffer   *buffer
-	stage    Stage
-	trace    trace.TraceID
-	traceHex string
-	parent   SpanParent // of frames that have none of their own
-	seed     uint64     // of the spans' ids
-
-	writing *chunk
-	at      int32 // in it
-	closed  atomic.Bool
+	// The frame path's, together for its cache.
+	records *[chunkRecords]record // of writing
+	at      int32                 // in them
+	stage   Stage
 	givenUp atomic.Bool // there was no memory: its spans are not sent any more
+	closed  atomic.Bool
+	seed    uint64 // of the spans' ids
+	writing *chunk
+	buffer  *buffer
 
-	reading *chunk // the exporter's
-	read    int32
-	prefix  []byte // what its spans have in common, encoded
+	trace    trace.TraceID
+	traceHex [32]byte
+	parent   SpanParent // of frames that have none of their own
+
+	reading *chunk    // the exporter's
+	read    int       // in it
+	form    *spanForm // of its spans
 }
 
 func newFrames(b *buffer, stage Stage, parent trace.SpanContext) *Frames {
 	first := b.take()
-	id := parent.TraceID()
 	f := &Frames{
-		buffer: b, stage: stage, trace: id, traceHex: hex.EncodeToString(id[:]), parent: SpanParent(parent.SpanID()),
+		buffer: b, stage: stage, trace: parent.TraceID(), parent: SpanParent(parent.SpanID()),
 		seed: rand.Uint64(), writing: first, reading: first, //nolint:gosec // an id, not a secret
 	}
+	hex.Encode(f.traceHex[:], f.trace[:])
 	if first == nil {
 		f.giveUp()
+	} else {
+		f.records = first.records
 	}
 	return f
 }
@@ -84,9 +89,9 @@ func (f *Frames) Record(t FrameTimes) {
 			return
 		}
 		f.writing.next.Store(next)
-		f.writing, f.at = next, 0
+		f.writing, f.records, f.at = next, next.records, 0
 	}
-	r := &f.writing.records[f.at]
+	r := &f.records[f.at]
 	r.sequence, r.start, r.end, r.parent = t.Sequence, t.Start.UnixNano(), t.End.UnixNano(), t.Parent
 	r.end = max(r.end, r.start+1) // Jaeger takes an empty span for a mistake
 	switch f.stage {
@@ -97,7 +102,7 @@ func (f *Frames) Record(t FrameTimes) {
 	case Synthesize:
 	}
 	f.at++
-	f.writing.n.Store(f.at)
+	r.whole.Store(true)
 }
 
 // giveUp has none of the utterance's frames sent any more at this stage.
@@ -135,7 +140,7 @@ func (f *Frames) Traceparent(sequence uint64) string {
 	}
 	id := f.SpanID(sequence)
 	b := append(make([]byte, 0, traceparentLength), "00-"...)
-	b = append(b, f.traceHex...)
+	b = append(b, f.traceHex[:]...)
 	b = append(b, '-')
 	b = hex.AppendEncode(b, id[:])
 	return string(append(b, "-01"...))
@@ -148,7 +153,7 @@ const traceparentLength = len("00-0123456789abcdef0123456789abcdef-0123456789abc
 func (f *Frames) Parent(traceparent []byte) (parent SpanParent) {
 	const idAt, parentAt = 3, 36
 	if f == nil || len(traceparent) != traceparentLength || string(traceparent[:idAt]) != "00-" ||
-		string(traceparent[idAt:parentAt-1]) != f.traceHex || traceparent[parentAt-1] != '-' {
+		!bytes.Equal(traceparent[idAt:parentAt-1], f.traceHex[:]) || traceparent[parentAt-1] != '-' {
 		return SpanParent{}
 	}
 	if _, err := hex.Decode(parent[:], traceparent[parentAt:parentAt+16]); err != nil {
