@@ -38,15 +38,14 @@ test-faults: ## only the faults and the soak: processes killed, stalled, cut off
 bench-tracing: ## what tracing costs the edge, a frame
 	go test -run '^$$' -bench Tracing -benchtime 3x ./e2e
 
-# Each fuzz target for FUZZ_TIME.
+# A list of packages and their fuzz targets; end-to-end tests have none.
+FUZZ_TARGETS = go list ./... | grep -v /e2e | while read -r package; do \
+	go test -list '^Fuzz' $$package | sed -n "s|^Fuzz|$$package Fuzz|p"; done
 FUZZ_TIME ?= 1m
-fuzz:
-	@set -e; for package in $$(go list ./...); do \
-		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
-			echo "$$package $$target"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZ_TIME) $$package; \
-		done; \
-	done
+fuzz: ## each fuzz target for FUZZ_TIME, as many at once as there are cores
+	@set -o pipefail; $(FUZZ_TARGETS) | xargs -P $$(nproc) -L 1 bash -c \
+		'out=$$(go test -run "^$$" -fuzz "^$$1\$$" -fuzztime $(FUZZ_TIME) -parallel 1 $$0 2>&1) || { echo "$$out"; exit 255; }; \
+		echo "$$1: $$(grep -o "execs: [0-9]*" <<<"$$out" | tail -n 1), nothing found"'
 
 vuln: ## known weaknesses of what is built in; needs the database at vuln.go.dev
 	go run golang.org/x/vuln/cmd/govulncheck@latest ./...

@@ -40,19 +40,29 @@ func (p *process) usage(t *testing.T) (u usage) {
 	}
 	u.files = len(files)
 	u.rssMB = p.rssKB(t) / 1024
+	u.goroutines = int(p.metrics(t)["go_goroutines"])
+	return u
+}
+
+// metrics reads the process's metrics: values by name and attributes, as
+// Prometheus is given them.
+func (p *process) metrics(t testing.TB) map[string]float64 {
+	t.Helper()
 	response, err := http.Get(fmt.Sprintf("http://127.0.0.1:%v/metrics", p.await(1, "listening")["health_port"]))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close()
+	defer http.DefaultClient.CloseIdleConnections()
+	defer func() { _ = response.Body.Close() }()
+	values := map[string]float64{}
 	scanner := bufio.NewScanner(response.Body)
 	for scanner.Scan() {
-		if rest, ok := strings.CutPrefix(scanner.Text(), "go_goroutines "); ok {
-			u.goroutines, _ = strconv.Atoi(rest)
+		name, value, found := strings.Cut(scanner.Text(), " ")
+		if v, err := strconv.ParseFloat(value, 64); found && err == nil {
+			values[name] = v
 		}
 	}
-	http.DefaultClient.CloseIdleConnections()
-	return u
+	return values
 }
 
 // rssKB is the memory that the process has in use.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"math"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,8 +16,6 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
-
-	"github.com/chromedp/chromedp"
 )
 
 const paragraph = "The edge takes text from a client and gives it to a worker. The worker speaks it, frame by frame. " +
@@ -89,91 +86,6 @@ func TestWscatHearsTheWorkerBitForBit(t *testing.T) {
 		t.Fatalf("%+v after %d lines", end, len(lines))
 	}
 	checkTone(t, pcm, 440, paragraphRunes)
-}
-
-const page = `<!doctype html><title>voxedge</title><script>
-async function speak(url, text, protocols) {
-	const ws = new WebSocket(url, protocols);
-	ws.binaryType = 'arraybuffer';
-	const sequences = [], parts = [];
-	return await new Promise((resolve, reject) => {
-		ws.onclose = e => reject(new Error('closed ' + e.code));
-		ws.onmessage = e => {
-			if (e.data instanceof ArrayBuffer) {
-				const view = new DataView(e.data);
-				sequences.push(Number(view.getBigUint64(8, true)));
-				parts.push(new Uint8Array(e.data, 16));
-				return;
-			}
-			const m = JSON.parse(e.data);
-			if (m.type === 'session_start') ws.send(JSON.stringify({type: 'text', text}));
-			if (m.type === 'audio') {
-				sequences.push(m.sequence);
-				parts.push(Uint8Array.from(atob(m.pcm), c => c.charCodeAt(0)));
-			}
-			if (m.type === 'error') reject(new Error(m.code + ': ' + m.message));
-			if (m.type === 'utterance_end') {
-				let samples = '';
-				for (const p of parts) samples += String.fromCharCode(...p);
-				resolve(JSON.stringify({sequences, samples: btoa(samples), reason: m.reason}));
-				ws.onclose = null;
-				ws.close();
-			}
-		};
-	});
-}
-</script>`
-
-func TestABrowserHearsTheWorkerBitForBit(t *testing.T) {
-	chromium := need(t, "chromium")
-	s := startSystem(t)
-	s.worker("w1")
-	edge, url := s.edge("ALLOWED_ORIGINS=*")
-	edge.await(1, "worker is healthy")
-	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html")
-		_, _ = w.Write([]byte(page))
-	}))
-	defer site.Close()
-
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(chromium), chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.Flag("disable-quic", true), chromedp.UserDataDir(t.TempDir()))
-	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
-	defer cancel()
-	ctx, cancel = chromedp.NewContext(ctx)
-	defer cancel()
-	ctx, cancel = context.WithTimeout(ctx, patience)
-	defer cancel()
-
-	for _, protocols := range []string{"[]", `["voxedge.binary.v1"]`} {
-		text, _ := json.Marshal(paragraph)
-		script := fmt.Sprintf("speak(%q, %s, %s)", url+"/v1/stream?pacing=none", text, protocols)
-		if _, err := chromedp.Run(ctx, chromedp.Navigate(site.URL)); err != nil {
-			t.Fatal(err)
-		}
-		result, err := chromedp.Run(ctx, chromedp.Evaluate[string](script, chromedp.EvalAwaitPromise))
-		if err != nil {
-			t.Fatal(err)
-		}
-		var heard struct {
-			Sequences []uint64
-			Samples   []byte
-			Reason    string
-		}
-		if err := json.Unmarshal([]byte(result), &heard); err != nil {
-			t.Fatal(err)
-		}
-		for i, sequence := range heard.Sequences {
-			if sequence != uint64(i+1) {
-				t.Fatalf("sequence %d at place %d", sequence, i)
-			}
-		}
-		if heard.Reason != "completed" {
-			t.Fatalf("ended as %s", heard.Reason)
-		}
-		checkTone(t, heard.Samples, 440, paragraphRunes)
-	}
 }
 
 // Fifty sessions at once over one worker, each with a tone of its own.
