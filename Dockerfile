@@ -10,10 +10,12 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 RUN CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o /voxedge .
+# What is built in, for scanners.
+RUN go run github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.9.0 bin -json -output /voxedge.cdx.json /voxedge
 
 FROM debian:bookworm-slim AS worker
 RUN apt-get update && apt-get install -y --no-install-recommends espeak-ng && rm -rf /var/lib/apt/lists/*
-COPY --from=build /voxedge /voxedge
+COPY --from=build /voxedge /voxedge.cdx.json /
 USER 65532:65532
 EXPOSE 50051
 HEALTHCHECK --interval=5s --timeout=4s --start-period=5s CMD ["/voxedge", "healthcheck", "--worker"]
@@ -21,7 +23,7 @@ ENTRYPOINT ["/voxedge"]
 CMD ["worker"]
 
 FROM gcr.io/distroless/static-debian12:nonroot AS edge
-COPY --from=build /voxedge /voxedge
+COPY --from=build /voxedge /voxedge.cdx.json /
 USER 65532:65532
 EXPOSE 8080 8081
 HEALTHCHECK --interval=5s --timeout=4s --start-period=5s CMD ["/voxedge", "healthcheck"]

@@ -50,8 +50,8 @@ fuzz: ## each fuzz target for FUZZ_TIME, as many at once as there are cores
 vuln: ## known weaknesses of what is built in; needs the database at vuln.go.dev
 	go run golang.org/x/vuln/cmd/govulncheck@latest ./...
 
-sbom: ## what is built in, as CycloneDX
-	go run github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.9.0 app -json -output bin/sbom.json .
+sbom: build ## what is built in, as CycloneDX; the images have it at /voxedge.cdx.json
+	go run github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.9.0 bin -json -output bin/voxedge.cdx.json bin/voxedge
 
 proto: ## needs protoc, protoc-gen-go and protoc-gen-go-grpc
 	go generate ./proto
