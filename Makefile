@@ -1,7 +1,7 @@
 # The two commands a newcomer needs are 'make dev' and 'make test'.
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
-.PHONY: build dev jaeger test vet lint test-go test-faults bench-tracing fuzz vuln sbom proto clean
+.PHONY: build dev jaeger test vet lint test-go test-faults bench bench-tracing fuzz vuln sbom proto clean
 
 LINT_VERSION := v2.15.0
 LINT := bin/golangci-lint-$(LINT_VERSION)
@@ -34,6 +34,10 @@ test-go:
 
 test-faults: ## only the faults and the soak: processes killed, stalled, cut off
 	go test -race -timeout 20m -count=1 -v -run 'Fault|Soak' ./e2e
+
+bench: build ## what a frame costs, beside a bare relay; then the inner parts
+	bin/voxedge bench --out docs/performance
+	go test -run '^$$' -bench . -benchmem ./session ./telemetry ./clients
 
 bench-tracing: ## what tracing costs the edge, a frame
 	go test -run '^$$' -bench Tracing -benchtime 3x ./e2e

@@ -91,7 +91,7 @@ type Config struct {
 	WorkerPort        int    `env:"WORKER_PORT" envDefault:"50051" doc:"voxedge worker: its gRPC port; 0 takes a free one"`
 	WorkerName        string `env:"WORKER_NAME" doc:"voxedge worker: its name in Redis; empty: host name and port"`
 	WorkerAdvertise   string `env:"WORKER_ADVERTISE" doc:"voxedge worker: the address edges reach it at (host:port); empty: found out"`
-	WorkerEngine      string `env:"WORKER_ENGINE" envDefault:"auto" doc:"voxedge worker: espeak, tone, or auto (espeak where espeak-ng is installed)"`
+	WorkerEngine      string `env:"WORKER_ENGINE" envDefault:"auto" doc:"voxedge worker: espeak, tone, stamp (frames that bear the time they were made), or auto (espeak where espeak-ng is installed)"`
 	WorkerMaxSessions int    `env:"WORKER_MAX_SESSIONS" envDefault:"0" doc:"voxedge worker: sessions at once; 0: no limit"`
 
 	tracing, metrics bool           // OTEL_* names a place for them
@@ -189,8 +189,8 @@ func (c *Config) check() []Problem {
 	if !slices.Contains(clients.Strategies, c.RoutingStrategy) {
 		wrong("ROUTING_STRATEGY", "Use least_loaded, least_latency, round_robin or random", "%.40q is not a strategy", c.RoutingStrategy)
 	}
-	if !slices.Contains([]string{"auto", "espeak", "tone"}, c.WorkerEngine) {
-		wrong("WORKER_ENGINE", "Use espeak, tone or auto", "%.40q is not an engine", c.WorkerEngine)
+	if !slices.Contains([]string{"auto", "espeak", "tone", "stamp"}, c.WorkerEngine) {
+		wrong("WORKER_ENGINE", "Use espeak, tone, stamp or auto", "%.40q is not an engine", c.WorkerEngine)
 	}
 	if c.WorkerAdvertise != "" {
 		if _, err := clients.ParseAddr(c.WorkerAdvertise); err != nil {

@@ -34,6 +34,7 @@ const usage = `voxedge is the edge service for real-time voice.
   voxedge preflight      see, before the start, that all it needs is there
   voxedge validate       hold the environment against what it must be
   voxedge newkey NAME    make an API key, and the entry of API_KEYS for it
+  voxedge bench          measure what a frame costs, beside a bare relay
   voxedge healthcheck    exit 0 when the edge here (or --worker, the worker) is ready
   voxedge version        what this is
 
@@ -72,7 +73,7 @@ func Main(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int
 	context.AfterFunc(ctx, cancel) // a second signal ends the process the hard way
 
 	run, ok := map[string]func(context.Context, command) error{
-		"serve": serve, "dev": dev, "worker": runWorker, "say": say, "doctor": runDoctor, "preflight": preflight, "validate": validate, "newkey": newKey, "healthcheck": healthcheck, "version": version, "help": help,
+		"serve": serve, "dev": dev, "worker": runWorker, "say": say, "doctor": runDoctor, "preflight": preflight, "validate": validate, "newkey": newKey, "bench": runBench, "healthcheck": healthcheck, "version": version, "help": help,
 	}[name]
 	if !ok {
 		_, _ = fmt.Fprintf(stderr, "voxedge: there is no command %q.\n\n%s", name, usage)

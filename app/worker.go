@@ -114,8 +114,11 @@ func secured(conf *tls.Config) []grpc.ServerOption {
 // newEngine returns the named engine. Without espeak-ng, auto falls back to
 // the tone, and says so.
 func newEngine(name string, log *slog.Logger) (worker.Engine, error) {
-	if name == "tone" {
+	switch name {
+	case "tone":
 		return worker.Tone{}, nil
+	case "stamp":
+		return worker.Stamp{}, nil
 	}
 	engine, err := worker.NewEspeak()
 	switch {

@@ -151,6 +151,7 @@ type offsets struct {
 // fastest ping's round trip.
 type clientClock struct {
 	offsets
+	confirmed bool // by a second receipt
 	doubts    int
 	roundTrip time.Duration // the least; 0: no ping was answered yet
 }
@@ -159,12 +160,13 @@ type clientClock struct {
 func (c *clientClock) heard(told offsets) bool {
 	agrees := told.least <= c.most+clockTolerance && told.most >= c.least-clockTolerance
 	switch {
-	case !c.known || (!agrees && c.doubts+1 >= maxDoubts):
-		c.offsets = told
+	case !c.known, !agrees && (!c.confirmed || c.doubts+1 >= maxDoubts):
+		c.offsets, c.confirmed = told, false
 	case !agrees:
 		c.doubts++
 		return false
 	default:
+		c.confirmed = true
 		c.least, c.most = max(c.least, told.least), min(c.most, told.most)
 		if c.least > c.most { // one clock is faster than the other
 			c.offsets = told

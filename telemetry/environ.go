@@ -46,39 +46,74 @@ func overGRPC(signal string) bool {
 // Problem is an OTEL_* variable that does not say what it must.
 type Problem struct{ Name, Cause, Resolution string }
 
-// otelValues are the values of variables that take one of a few.
-var otelValues = []struct {
-	name   string
-	values []string
-}{
-	{"OTEL_TRACES_EXPORTER", []string{"otlp", "none"}},
-	{"OTEL_METRICS_EXPORTER", []string{"otlp", "prometheus", "none"}},
-	{"OTEL_EXPORTER_OTLP_PROTOCOL", protocols},
-	{"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", protocols},
-	{"OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", protocols},
-	{"OTEL_TRACES_SAMPLER", []string{"always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio"}},
+// otlpVariable returns the variable of all signals and those of one.
+func otlpVariable(name string) []string {
+	return []string{"OTEL_EXPORTER_OTLP_" + name, "OTEL_EXPORTER_OTLP_TRACES_" + name, "OTEL_EXPORTER_OTLP_METRICS_" + name}
 }
 
-var protocols = []string{"grpc", "http/protobuf"}
+// otelValues are the values of variables that take one of a few.
+var otelValues = []struct {
+	names  []string
+	values []string
+}{
+	{[]string{"OTEL_TRACES_EXPORTER"}, []string{"otlp", "none"}},
+	{[]string{"OTEL_METRICS_EXPORTER"}, []string{"otlp", "prometheus", "none"}},
+	{[]string{"OTEL_TRACES_SAMPLER"}, []string{"always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio"}},
+	{[]string{"OTEL_SDK_DISABLED"}, []string{"true", "false"}},
+	{otlpVariable("PROTOCOL"), []string{"grpc", "http/protobuf"}},
+	{otlpVariable("COMPRESSION"), []string{"gzip", "none"}},
+	{otlpVariable("INSECURE"), []string{"true", "false"}},
+}
 
 // CheckEnviron holds the OTEL_* variables to what is understood here: the SDK
 // would pass over what it does not know, and traces would go missing silently.
 func CheckEnviron(environ map[string]string) (problems []Problem) {
+	wrong := func(name, resolution, cause string, args ...any) {
+		problems = append(problems, Problem{name, fmt.Sprintf(cause, args...), resolution})
+	}
 	for _, v := range otelValues {
-		if value := environ[v.name]; value != "" && !slices.Contains(v.values, value) {
-			problems = append(problems, Problem{v.name, fmt.Sprintf("%.40q is not known here", value), "Use one of " + strings.Join(v.values, ", ")})
+		for _, name := range v.names {
+			if value := environ[name]; value != "" && !slices.Contains(v.values, strings.ToLower(value)) {
+				wrong(name, "Use one of "+strings.Join(v.values, ", "), "%.40q is not known here", value)
+			}
 		}
 	}
 	if arg := environ["OTEL_TRACES_SAMPLER_ARG"]; arg != "" && strings.HasSuffix(environ["OTEL_TRACES_SAMPLER"], "traceidratio") {
-		if ratio, err := strconv.ParseFloat(arg, 64); err != nil || ratio < 0 || ratio > 1 {
-			problems = append(problems, Problem{"OTEL_TRACES_SAMPLER_ARG", fmt.Sprintf("%.40q is not a part of all utterances", arg), "Give a number from 0 to 1, such as 0.01"})
+		if ratio, err := strconv.ParseFloat(arg, 64); err != nil || !(ratio >= 0 && ratio <= 1) {
+			wrong("OTEL_TRACES_SAMPLER_ARG", "Give a number from 0 to 1, such as 0.01", "%.40q is not a part of all utterances", arg)
 		}
 	}
-	for _, name := range []string{"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"} {
+	for _, name := range otlpVariable("ENDPOINT") {
 		u, err := url.Parse(environ[name])
-		if environ[name] != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
-			problems = append(problems, Problem{name, "it is not a URL of a collector", "Use http://host:4317, or https:// where the collector has TLS"})
+		if environ[name] != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || !isPort(u.Port())) {
+			wrong(name, "Use http://host:4317, or https:// where the collector has TLS", "it is not a URL of a collector")
+		}
+	}
+	for _, name := range otlpVariable("TIMEOUT") {
+		if ms, err := strconv.Atoi(environ[name]); environ[name] != "" && (err != nil || ms <= 0) {
+			wrong(name, "Give milliseconds, such as 10000", "%.40q is not a time", environ[name])
+		}
+	}
+	for _, name := range slices.Concat(otlpVariable("HEADERS"), []string{"OTEL_RESOURCE_ATTRIBUTES"}) {
+		for pair := range strings.SplitSeq(environ[name], ",") {
+			if environ[name] != "" && !strings.Contains(pair, "=") {
+				wrong(name, "Write name=value, several set apart by commas", "a part of it has no =")
+				break
+			}
+		}
+	}
+	for _, name := range slices.Concat(otlpVariable("CERTIFICATE"), otlpVariable("CLIENT_CERTIFICATE"), otlpVariable("CLIENT_KEY")) {
+		if environ[name] == "" {
+			continue
+		}
+		if _, err := os.ReadFile(environ[name]); err != nil {
+			wrong(name, "Give the path of a file that can be read", "%v", err)
 		}
 	}
 	return problems
+}
+
+func isPort(text string) bool {
+	n, err := strconv.Atoi(text)
+	return text == "" || err == nil && n > 0 && n < 1<<16
 }

@@ -3,10 +3,12 @@ package telemetry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,6 +51,7 @@ type exporter struct {
 	active     []*Frames // the exporting goroutine's, as is all that follows
 	batch      []byte
 	failing    bool
+	refused    error // the last that was permanent
 	complained time.Time
 	missing    int64 // utterances given up and spans lost, when that was
 
@@ -249,13 +252,19 @@ func (e *exporter) send(spans []*tracepb.ResourceSpans, n int) {
 			e.sent.Add(int64(n))
 			return
 		}
+		if rejected, ok := partlyRejected(err); ok {
+			e.sent.Add(int64(n) - rejected)
+			e.lost.Add(rejected)
+			return
+		}
+		if e.ctx.Err() != nil || permanent(err) {
+			e.refused = err
+			e.lost.Add(int64(n))
+			return
+		}
 		e.tell(err)
 		if time.Since(e.complained) > complainEvery {
 			e.complain()
-		}
-		if e.ctx.Err() != nil || permanent(err) {
-			e.lost.Add(int64(n))
-			return
 		}
 		select {
 		case <-time.After(exportRetry):
@@ -271,8 +280,11 @@ func (e *exporter) complain() {
 		return
 	}
 	e.missing, e.complained = givenUp+lost, time.Now()
-	e.log.Error("traces are missing", "utterances_given_up", givenUp, "spans_lost", lost,
-		"cause", "the OTLP endpoint is away, too slow or refuses spans, and TRACE_BUFFER_BYTES may be taken; the counts are since the start",
+	cause := "the OTLP endpoint is away or too slow, and TRACE_BUFFER_BYTES are taken"
+	if e.refused != nil {
+		cause = "the OTLP endpoint refuses spans: " + e.refused.Error()
+	}
+	e.log.Error("traces are missing", "utterances_given_up", givenUp, "spans_lost", lost, "cause", cause+"; the counts are since the start",
 		"resolution", "see that OTEL_EXPORTER_OTLP_ENDPOINT is well, sample less (OTEL_TRACES_SAMPLER), or raise TRACE_BUFFER_BYTES")
 }
 
@@ -287,8 +299,22 @@ func (e *exporter) tell(err error) {
 	e.failing = err != nil
 }
 
+// partlyRejected returns how many spans the collector refused of those it took.
+func partlyRejected(err error) (rejected int64, ok bool) {
+	text := err.Error() // the type is the OTLP client's own
+	at := strings.LastIndexByte(text, '(')
+	if !strings.HasPrefix(text, "OTLP partial success") || at < 0 {
+		return 0, false
+	}
+	_, scanned := fmt.Sscanf(text[at:], "(%d spans rejected)", &rejected)
+	return rejected, scanned == nil
+}
+
 // permanent reports whether the collector answered that it will never take it.
 func permanent(err error) bool {
+	if strings.HasPrefix(err.Error(), "retry-able") { // over HTTP: 429, 502, 503 or 504; the type is the OTLP client's own
+		return false
+	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return false
 	}

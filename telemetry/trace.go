@@ -150,8 +150,9 @@ type SessionStart struct {
 type SessionTrace struct {
 	tracer  *Tracer
 	opening trace.Span
-	// utterances makes their spans. Where the client gave a context its decision
-	// holds for them too, though each is a trace of its own.
+	// utterances makes the spans of those that come with no context of their own;
+	// nil: none. Where the client gave the session one, its decision holds for them
+	// too, though each is a trace of its own.
 	utterances trace.Tracer
 }
 
@@ -234,14 +235,20 @@ type UtteranceTrace struct {
 // one that the client gave with the text, or of what was spoken of it before.
 // It is not sampled when there is no memory for it, by this edge or the worker.
 func (s *SessionTrace) Utterance(u UtteranceStart) *UtteranceTrace {
-	if s == nil || s.utterances == nil {
+	if s == nil {
 		return nil
 	}
-	parent := remote(context.Background(), u.Traceparent)
+	parent, tracer := remote(context.Background(), u.Traceparent), s.utterances
 	if u.Earlier != "" {
 		parent = remote(parent, u.Earlier)
 	}
-	ctx, span := s.utterances.Start(parent, "utterance",
+	if trace.SpanContextFromContext(parent).IsValid() {
+		tracer = s.tracer.sampled.Tracer(scopeName) // this context has its own decision
+	}
+	if tracer == nil {
+		return nil
+	}
+	ctx, span := tracer.Start(parent, "utterance",
 		trace.WithTimestamp(u.Accepted), trace.WithSpanKind(trace.SpanKindServer), trace.WithLinks(trace.Link{SpanContext: s.opening.SpanContext()}),
 		trace.WithAttributes(semconv.SessionID(u.Session), attribute.Int64("voxedge.utterance.number", int64(u.Number)), //nolint:gosec // a count
 			attribute.Bool("voxedge.utterance.resumed", u.Earlier != "")))

@@ -1,0 +1,95 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/voxedge/voxedge/bench"
+)
+
+// runBench measures this program against a bare relay.
+func runBench(ctx context.Context, c command) error {
+	if len(c.args) > 0 {
+		switch c.args[0] {
+		case "relay", "source": // the processes of the reference
+			return benchPart(ctx, c.args)
+		}
+	}
+	o := bench.Options{Progress: c.stderr}
+	flags := c.flags("bench")
+	flags.IntSliceVar(&o.Sessions, "sessions", []int{1, 100, 500, 1000, 2000}, "paced sessions, a run for each number")
+	flags.DurationVar(&o.Window, "window", 5*time.Second, "how long each measurement lasts")
+	flags.IntVar(&o.Rounds, "rounds", 3, "measurements of the relay and the edge in turn")
+	flags.IntVar(&o.Idle, "idle", 2000, "connections that say nothing")
+	out := flags.String("out", "", "directory for results.json, table.md, cost.svg and latency.svg")
+	if err := flags.Parse(c.args); err != nil {
+		return usageError(err)
+	}
+	if flags.NArg() > 0 || len(o.Sessions) == 0 || o.Window <= 0 || o.Rounds <= 0 || o.Idle <= 0 {
+		return &fault{exitUsage, "voxedge bench takes numbers above 0 and no argument", "'voxedge bench --help' lists what it takes"}
+	}
+	report, err := bench.Run(ctx, o)
+	if err != nil {
+		return &fault{exitFailed, "the measurement ended: " + err.Error(), "See that nothing else needs the machine's memory and files (ulimit -n)"}
+	}
+	_, _ = io.WriteString(c.stdout, report.Table())
+	if *out == "" {
+		return nil
+	}
+	return keepReport(report, *out)
+}
+
+func keepReport(report *bench.Report, dir string) error {
+	data, err := json.MarshalIndent(report, "", "\t")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // for all to read
+		return err
+	}
+	for name, data := range map[string][]byte{"results.json": append(data, '\n'), "table.md": []byte(report.Table())} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil { //nolint:gosec // for all to read
+			return err
+		}
+	}
+	for name, plot := range map[string]func(io.Writer) error{"cost.svg": report.PlotCost, "latency.svg": report.PlotLatency} {
+		f, err := os.Create(filepath.Join(dir, name)) //nolint:gosec // where it was asked for
+		if err != nil {
+			return err
+		}
+		if err := plot(f); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if err := f.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// benchPart is a process of the reference: source ADDR BYTES EVERY, or
+// relay ADDR BYTES SOURCE.
+func benchPart(ctx context.Context, args []string) error {
+	wrong := &fault{exitUsage, "voxedge bench relay and source are for voxedge bench to start", "Run voxedge bench"}
+	if len(args) != 4 {
+		return wrong
+	}
+	messageBytes, err := strconv.Atoi(args[2])
+	if err != nil || messageBytes < 16 {
+		return wrong
+	}
+	if args[0] == "relay" {
+		return bench.Relay(ctx, args[1], args[3], messageBytes)
+	}
+	every, err := time.ParseDuration(args[3])
+	if err != nil {
+		return wrong
+	}
+	return bench.Source(ctx, args[1], messageBytes, every)
+}

@@ -1,0 +1,64 @@
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// Report is all that was measured.
+type Report struct {
+	At      time.Time `json:"at"`
+	Machine string    `json:"machine"`
+	Window  string    `json:"window"`
+	Rounds  int       `json:"rounds"`
+	Results []Result  `json:"results"`
+	Idle    Idle      `json:"idle"`
+}
+
+// thisMachine says what it runs on.
+func thisMachine() string {
+	model := runtime.GOARCH
+	if f, err := os.Open("/proc/cpuinfo"); err == nil {
+		defer func() { _ = f.Close() }()
+		for lines := bufio.NewScanner(f); lines.Scan(); {
+			if name, value, ok := strings.Cut(lines.Text(), ":"); ok && strings.TrimSpace(name) == "model name" {
+				model = strings.TrimSpace(value)
+				break
+			}
+		}
+	}
+	return fmt.Sprintf("%d × %s, %s, %s", runtime.NumCPU(), model, runtime.GOOS, runtime.Version())
+}
+
+// Table is the report in Markdown.
+func (r *Report) Table() string {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%s; %d rounds of %s each, %s.\n\n", r.Machine, r.Rounds, r.Window, r.At.Format("2006-01-02"))
+	b.WriteString("| | sessions | CPU a frame, edge | bare relay | **ratio** | late p50 / p99 / p99.9, edge | bare relay | pace kept |\n|---|--:|--:|--:|--:|--:|--:|--:|\n")
+	for _, m := range r.Results {
+		late, relayLate, pace := "", "", ""
+		if m.Edge.Pace > 0 {
+			late, relayLate, pace = three(m.Edge.Lateness), three(m.Relay.Lateness), fmt.Sprintf("%.0f %%", 100*m.Edge.Pace)
+		}
+		fmt.Fprintf(&b, "| %s | %d | %.1f µs | %.1f µs | **%.2f** | %s | %s | %s |\n",
+			m.Scenario, m.Sessions, m.Edge.CPU, m.Relay.CPU, m.Ratio, late, relayLate, pace)
+	}
+	for _, m := range r.Results {
+		if m.Edge.Latency != nil {
+			fmt.Fprintf(&b, "\nFrom the making of a frame to its arrival, %s, %d sessions (p50 / p99 / p99.9): edge %s, bare relay %s.\n",
+				m.Scenario, m.Sessions, three(m.Edge.Latency), three(m.Relay.Latency))
+		}
+	}
+	fmt.Fprintf(&b, "\n%d idle connections: %.1f KB each and %.1f %% of a core for all; bare relay %.1f KB and %.1f %%.\n",
+		r.Idle.Connections, float64(r.Idle.EdgeBytes)/1024, r.Idle.EdgeCPU, float64(r.Idle.RelayBytes)/1024, r.Idle.RelayCPU)
+	return b.String()
+}
+
+func three(q Quantiles) string {
+	return fmt.Sprintf("%.1f / %.1f / %.1f ms", q.At(50), q.At(99), q.At(99.9))
+}
