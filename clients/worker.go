@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/experimental"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
@@ -33,6 +34,9 @@ const (
 	// connWindow bounds what one connection may hold before gRPC has read it;
 	// streams do not hold it, for gRPC gives it back on arrival.
 	connWindow = 1 << 20
+	// readBuffer is what one read of a connection may bring, in bytes: sixty
+	// frames, for a busy worker has those of many sessions waiting.
+	readBuffer = 128 << 10
 	// Workers are not trusted either: maxMessage bounds one message, in bytes (ten
 	// seconds of audio), and maxMetadata what comes with a call.
 	maxMessage  = 1 << 20
@@ -91,6 +95,8 @@ func newWorker(a Announcement, secure *tls.Config, tracing trace.TracerProvider,
 			MinConnectTimeout: 2 * time.Second,
 		}),
 		grpc.WithUserAgent("voxedge"),
+		experimental.WithBufferPool(&buffers),
+		grpc.WithReadBufferSize(readBuffer),
 	}
 	conn, err := grpc.NewClient("passthrough:///"+a.Addr, options...)
 	if err != nil {
