@@ -94,6 +94,7 @@ type socket struct {
 	closing bool // deadlines are the close's and stay
 	pending []byte
 	err     error
+	corked  *[]byte // what is gathered; nil: nothing is to be
 
 	// The system call's argument and results, kept here so that a write does not
 	// allocate a closure. mu guards the first three; the flusher owns the rest.
@@ -150,6 +151,58 @@ func (s *socket) Write(p []byte) (int, error) {
 	if !s.async {
 		return s.Conn.Write(p)
 	}
+	if s.corked != nil {
+		if len(*s.corked)+len(p) > gathered {
+			if err := s.writeGathered(); err != nil {
+				return 0, err
+			}
+		}
+		*s.corked = append(*s.corked, p...)
+		return len(p), nil
+	}
+	return s.write(p)
+}
+
+// cork gathers what is written, until uncork or so much of it that a client
+// that does not read must be noticed: a system call costs more than a frame.
+func (s *socket) cork() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.async && s.corked == nil {
+		s.corked = gatherBuffers.Get().(*[]byte)
+	}
+}
+
+func (s *socket) uncork() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.corked == nil {
+		return s.err
+	}
+	err := s.writeGathered()
+	gatherBuffers.Put(s.corked)
+	s.corked = nil
+	return err
+}
+
+func (s *socket) writeGathered() (err error) {
+	if len(*s.corked) > 0 {
+		_, err = s.write(*s.corked)
+		*s.corked = (*s.corked)[:0]
+	}
+	return err
+}
+
+// gathered bounds, in bytes, what is written at once.
+const gathered = 32 << 10
+
+var gatherBuffers = sync.Pool{New: func() any {
+	b := make([]byte, 0, gathered)
+	return &b
+}}
+
+// write hands p to the kernel and keeps what that does not take. The lock is held.
+func (s *socket) write(p []byte) (int, error) {
 	if s.err != nil {
 		return 0, s.err
 	}

@@ -45,6 +45,8 @@ func socketUnder(conn net.Conn) *socket {
 
 func (c *client) WriteText(p []byte) error   { return c.ws.WriteMessage(websocket.TextMessage, p) }
 func (c *client) WriteBinary(p []byte) error { return c.ws.WriteMessage(websocket.BinaryMessage, p) }
+func (c *client) Cork()                      { c.socket.cork() }
+func (c *client) Uncork() error              { return c.socket.uncork() }
 func (c *client) Blocked() bool              { return c.socket.blocked() }
 
 func (c *client) Flush(patience time.Duration) error { return c.socket.flush(patience) }

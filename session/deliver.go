@@ -51,7 +51,7 @@ func (s *Session) enqueue(u *utterance, f Frame) error {
 	now := time.Now()
 	s.queue.pushFrame(u, f, now)
 	s.position++
-	s.deliver(now)
+	s.deliverQueued(now)
 	return nil
 }
 
@@ -66,7 +66,19 @@ func (s *Session) enqueueEnd(u *utterance, skipped uint64, err error) {
 	s.position += skipped
 	u.last = s.position
 	s.queue.pushEnd(u, err)
-	s.deliver(time.Now())
+	s.deliverQueued(time.Now())
+}
+
+// deliverQueued delivers what was just queued. Without pacing that is left to
+// the flusher, which by the time that it runs finds more of it: one write then
+// does for many frames. The lock is held.
+func (s *Session) deliverQueued(now time.Time) {
+	if s.pace.lead >= 0 {
+		s.deliver(now)
+	} else if !s.flushing {
+		s.flushing = true
+		s.work.Go(s.flush)
+	}
 }
 
 func (s *Session) awaitRoom(u *utterance) error {
@@ -112,6 +124,10 @@ func (s *Session) deliverDue(now time.Time) (due time.Time, more bool, later tim
 	if s.state.held() || s.state == Ended {
 		return time.Time{}, false, now
 	}
+	if s.pace.lead < 0 {
+		s.conn.Cork()
+		defer s.uncork()
+	}
 	for e := s.queue.front(); e != nil; e = s.queue.front() {
 		if s.conn.Blocked() {
 			s.flushIfBlocked()
@@ -137,6 +153,14 @@ func (s *Session) deliverDue(now time.Time) (due time.Time, more bool, later tim
 	}
 	s.flushIfBlocked()
 	return time.Time{}, false, now
+}
+
+func (s *Session) uncork() {
+	if err := s.conn.Uncork(); err != nil {
+		s.lost(err)
+		return
+	}
+	s.flushIfBlocked()
 }
 
 // write numbers the frame, encodes it and hands it to the socket.

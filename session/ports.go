@@ -14,7 +14,10 @@ type Conn interface {
 	// connection is lost. p is not kept.
 	WriteText(p []byte) error
 	WriteBinary(p []byte) error
-	// Blocked reports whether bytes of earlier messages still wait.
+	// Cork has messages gathered until Uncork hands them over, or there are many.
+	Cork()
+	Uncork() error
+	// Blocked reports whether bytes of earlier messages still wait for the socket.
 	Blocked() bool
 	// Flush waits until no bytes wait. It fails with os.ErrDeadlineExceeded
 	// once the client has taken nothing for the given time.
