@@ -102,7 +102,7 @@ func (s *stream) upgrade() fiber.Handler {
 	accept := websocket.New(s.serve, websocket.Config{
 		Subprotocols:    []string{session.BinaryProtocol},
 		ReadBufferSize:  1024,
-		WriteBufferSize: session.MaxAudioMessage,
+		WriteBufferSize: 1024, // for all but frames, which do not pass through
 		WriteBufferPool: &sync.Pool{},
 		RecoverHandler: func(*websocket.Conn) {
 			if p := recover(); p != nil {

@@ -15,6 +15,7 @@ import (
 // client is a session.Conn: one WebSocket and the socket under it.
 type client struct {
 	ws     *websocket.Conn
+	conn   net.Conn // under the WebSocket: TLS, or the socket
 	socket *socket
 }
 
@@ -22,7 +23,7 @@ var _ session.Conn = (*client)(nil)
 
 // newClient takes over the WebSocket's writes.
 func newClient(ws *websocket.Conn) *client {
-	c := &client{ws: ws, socket: socketUnder(ws.NetConn())}
+	c := &client{ws: ws, conn: ws.NetConn(), socket: socketUnder(ws.NetConn())}
 	c.socket.detach()
 	return c
 }
@@ -43,11 +44,10 @@ func socketUnder(conn net.Conn) *socket {
 	}
 }
 
-func (c *client) WriteText(p []byte) error   { return c.ws.WriteMessage(websocket.TextMessage, p) }
-func (c *client) WriteBinary(p []byte) error { return c.ws.WriteMessage(websocket.BinaryMessage, p) }
-func (c *client) Cork()                      { c.socket.cork() }
-func (c *client) Uncork() error              { return c.socket.uncork() }
-func (c *client) Blocked() bool              { return c.socket.blocked() }
+func (c *client) WriteText(p []byte) error { return c.ws.WriteMessage(websocket.TextMessage, p) }
+func (c *client) Cork()                    { c.socket.cork() }
+func (c *client) Uncork() error            { return c.socket.uncork() }
+func (c *client) Blocked() bool            { return c.socket.blocked() }
 
 func (c *client) Flush(patience time.Duration) error { return c.socket.flush(patience) }
 
@@ -61,6 +61,13 @@ func (c *client) Close(code int, reason string) {
 }
 
 func (c *client) Abort() { c.socket.abort() }
+
+// WriteFrame passes the WebSocket library by, which would copy the frame. Its own
+// messages and this one do not mix: each is one write to the connection.
+func (c *client) WriteFrame(p []byte) error {
+	_, err := c.conn.Write(p)
+	return err
+}
 
 var errMessageTooLarge = errors.New("message too large")
 

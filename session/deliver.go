@@ -2,7 +2,6 @@ package session
 
 import (
 	"errors"
-	"sync"
 	"time"
 )
 
@@ -49,7 +48,7 @@ func (s *Session) enqueue(u *utterance, f Frame) error {
 		return err
 	}
 	now := time.Now()
-	s.queue.pushFrame(u, f, now)
+	s.queue.pushFrame(u, f, s.binary, now)
 	s.position++
 	s.deliverQueued(now)
 	return nil
@@ -92,11 +91,6 @@ func (s *Session) awaitRoom(u *utterance) error {
 	}
 	return nil
 }
-
-var encodeBuffers = sync.Pool{New: func() any {
-	b := make([]byte, 0, MaxAudioMessage)
-	return &b
-}}
 
 // deliver writes all that is due, and sees to it that it is called again for
 // the rest: by the clock, by the flusher, by RESUME or by the next frame. It is
@@ -163,17 +157,10 @@ func (s *Session) uncork() {
 	s.flushIfBlocked()
 }
 
-// write numbers the frame, encodes it and hands it to the socket.
+// write numbers the frame and hands it to the socket.
 func (s *Session) write(e *entry) error {
 	s.sequence++
-	buffer := encodeBuffers.Get().(*[]byte)
-	defer encodeBuffers.Put(buffer)
-	if s.binary {
-		*buffer = appendBinaryAudio((*buffer)[:0], e.frame.PCM, s.sequence)
-		return s.conn.WriteBinary(*buffer)
-	}
-	*buffer = appendAudio((*buffer)[:0], e.frame.PCM, s.sequence)
-	return s.conn.WriteText(*buffer)
+	return s.conn.WriteFrame(numberAudio(e.message, s.sequence, s.binary))
 }
 
 func (s *Session) pop() {

@@ -24,9 +24,9 @@ func (s *Session) written(e *entry, due, now time.Time) {
 		s.story.firstAudio(u.sound.first)
 		s.hub.recorder.FirstAudio(u.sound.first)
 	}
-	u.sound.waits.Observe(now.Sub(e.frame.Received))
+	u.sound.waits.Observe(now.Sub(e.received))
 	if s.pace.lead >= 0 {
-		u.sound.lateness.Observe(now.Sub(latest(e.frame.Received, due, s.resumed)))
+		u.sound.lateness.Observe(now.Sub(latest(e.received, due, s.resumed)))
 	}
 	ranDry := s.pace.sent(now)
 	if u.frames > 1 && ranDry.After(s.resumed) {
@@ -52,7 +52,7 @@ func (s *Session) trace(e *entry, now time.Time) {
 	u := e.utterance
 	if u.spans != nil {
 		u.spans.Record(telemetry.FrameTimes{
-			Sequence: s.sequence, Start: e.frame.Received, Queued: e.queued, End: now, Depth: s.queue.n,
+			Sequence: s.sequence, Start: e.received, Queued: e.queued, End: now, Depth: s.queue.n,
 			Parent: e.parent,
 		})
 		s.receipts.sent(s.sequence, now, u.trace)
@@ -96,8 +96,8 @@ const timingsBatch = 50
 // Timings are Unix microseconds: emitted by the worker or 0, received by the
 // edge, queued, written; with the sequence before and the queue's depth behind.
 func (t *timings) add(sequence uint64, e *entry, written time.Time, depth int) {
-	t.frames = append(t.frames, [6]int64{int64(sequence), e.frame.Emitted / 1000, //nolint:gosec // a count of frames
-		e.frame.Received.UnixMicro(), e.queued.UnixMicro(), written.UnixMicro(), int64(depth)})
+	t.frames = append(t.frames, [6]int64{int64(sequence), e.emitted / 1000, //nolint:gosec // a count of frames
+		e.received.UnixMicro(), e.queued.UnixMicro(), written.UnixMicro(), int64(depth)})
 }
 
 func (t *timings) flush(s *Session, u *utterance) {

@@ -6,14 +6,14 @@ import (
 )
 
 // Conn is the client's end of a session: a WebSocket whose writes do not wait.
-// Its methods are safe for concurrent use, but for WriteText and WriteBinary,
+// Its methods are safe for concurrent use, but for WriteText and WriteFrame,
 // which the session calls one at a time.
 type Conn interface {
-	// WriteText and WriteBinary hand over one message. What the socket does not
-	// take at once is kept, and Blocked reports it; an error means that the
-	// connection is lost. p is not kept.
+	// WriteText hands over one message, WriteFrame one that has WebSocket's header
+	// already. What the socket does not take at once is kept, and Blocked reports
+	// it; an error means that the connection is lost. p is not kept.
 	WriteText(p []byte) error
-	WriteBinary(p []byte) error
+	WriteFrame(p []byte) error
 	// Cork has messages gathered until Uncork hands them over, or there are many.
 	Cork()
 	Uncork() error

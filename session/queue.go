@@ -17,7 +17,9 @@ type queue struct {
 }
 
 type entry struct {
-	frame     Frame                // PCM is the entry's own slot of the queue's memory
+	message   []byte               // the frame, encoded in the entry's own slot of the queue's memory
+	received  time.Time            // from the worker
+	emitted   int64                // by the worker, Unix nanoseconds, or 0
 	queued    time.Time            // of a frame whose times are wanted
 	parent    telemetry.SpanParent // of its span
 	utterance *utterance
@@ -27,8 +29,8 @@ type entry struct {
 
 // queueMemory is one allocation of slots, pooled whole.
 type queueMemory struct {
-	entries []entry
-	samples []byte
+	entries  []entry
+	messages []byte
 }
 
 // queuePool hands out the memory of queues of one length.
@@ -40,7 +42,7 @@ type queuePool struct {
 func newQueuePool(length int) *queuePool {
 	p := &queuePool{length: length}
 	p.free.New = func() any {
-		return &queueMemory{make([]entry, length), make([]byte, length*FrameBytes)}
+		return &queueMemory{make([]entry, length), make([]byte, length*maxAudioMessage)}
 	}
 	return p
 }
@@ -60,13 +62,13 @@ func (q *queue) push() *entry {
 	return &q.memory.entries[i]
 }
 
-// pushFrame copies the frame in, at the time now. The queue must not be full.
-func (q *queue) pushFrame(u *utterance, f Frame, now time.Time) {
+// pushFrame encodes the frame into the queue, at the time now. The queue must
+// not be full.
+func (q *queue) pushFrame(u *utterance, f Frame, inBinary bool, now time.Time) {
 	i := (q.head + q.n) % q.pool.length
 	e := q.push()
-	slot := q.memory.samples[i*FrameBytes : (i+1)*FrameBytes]
-	copy(slot, f.PCM)
-	*e = entry{frame: Frame{PCM: slot, Received: f.Received, Emitted: f.Emitted}, utterance: u}
+	slot := q.memory.messages[i*maxAudioMessage : i*maxAudioMessage : (i+1)*maxAudioMessage]
+	*e = entry{message: encodeAudio(slot, f.PCM, inBinary), received: f.Received, emitted: f.Emitted, utterance: u}
 	if u.timed {
 		e.queued, e.parent = now, u.spans.Parent(f.Traceparent)
 	}

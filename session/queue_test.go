@@ -10,13 +10,15 @@ func testFrame(i int) Frame {
 	return Frame{PCM: bytes.Repeat([]byte{byte(i)}, FrameBytes), Emitted: int64(i)}
 }
 
+func pcmOf(e *entry) []byte { return e.message[webSocketHeader+binaryHeader:] }
+
 func TestQueueKeepsOrderOverManyTurns(t *testing.T) {
 	q := queue{pool: newQueuePool(7)}
 	u := &utterance{}
 	in, out := 0, 0
 	for round := range 100 {
 		for !q.full() {
-			q.pushFrame(u, testFrame(in), time.Now())
+			q.pushFrame(u, testFrame(in), true, time.Now())
 			in++
 		}
 		for range 1 + round%7 {
@@ -24,8 +26,8 @@ func TestQueueKeepsOrderOverManyTurns(t *testing.T) {
 			if e == nil {
 				break
 			}
-			if e.frame.Emitted != int64(out) || !bytes.Equal(e.frame.PCM, testFrame(out).PCM) {
-				t.Fatalf("frame %d came out as %d", out, e.frame.Emitted)
+			if e.emitted != int64(out) || !bytes.Equal(pcmOf(e), testFrame(out).PCM) {
+				t.Fatalf("frame %d came out as %d", out, e.emitted)
 			}
 			q.pop()
 			out++
@@ -36,9 +38,9 @@ func TestQueueKeepsOrderOverManyTurns(t *testing.T) {
 func TestQueueCopiesTheSamples(t *testing.T) {
 	q := queue{pool: newQueuePool(2)}
 	f := testFrame(1)
-	q.pushFrame(&utterance{}, f, time.Now())
+	q.pushFrame(&utterance{}, f, true, time.Now())
 	f.PCM[0] = 99
-	if q.front().frame.PCM[0] != 1 {
+	if pcmOf(q.front())[0] != 1 {
 		t.Error("the queue shares the speaker's buffer")
 	}
 }
@@ -48,7 +50,7 @@ func TestQueueGivesItsMemoryBack(t *testing.T) {
 	if q.memory != nil {
 		t.Fatal("an empty queue has memory")
 	}
-	q.pushFrame(&utterance{}, testFrame(1), time.Now())
+	q.pushFrame(&utterance{}, testFrame(1), true, time.Now())
 	q.pushEnd(&utterance{}, nil)
 	if n := q.clear(); n != 1 {
 		t.Errorf("clear dropped %d frames, want 1", n)
@@ -61,7 +63,7 @@ func TestQueueGivesItsMemoryBack(t *testing.T) {
 func TestQueueIsLowAtHalf(t *testing.T) {
 	q := queue{pool: newQueuePool(10)}
 	for !q.full() {
-		q.pushFrame(&utterance{}, testFrame(0), time.Now())
+		q.pushFrame(&utterance{}, testFrame(0), true, time.Now())
 	}
 	for n := 10; n > 5; n-- {
 		if q.low() {

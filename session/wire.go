@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
+	"slices"
 	"strconv"
 )
 
@@ -11,29 +12,81 @@ import (
 // messages: a 16-byte header and the samples.
 const BinaryProtocol = "voxedge.binary.v1"
 
-// MaxAudioMessage is the most bytes an encoded frame can take, for sizing
-// write buffers.
-const MaxAudioMessage = FrameBytes/3*4 + 128
-
 const binaryVersion = 1
 
-// appendAudio appends the frame as a message of the JSON protocol.
-func appendAudio(dst, pcm []byte, sequence uint64) []byte {
-	dst = append(dst, `{"type":"audio","pcm":"`...)
-	dst = base64.StdEncoding.AppendEncode(dst, pcm)
-	dst = append(dst, `","sample_rate":48000,"frame_ms":20,"sequence":`...)
-	dst = strconv.AppendUint(dst, sequence, 10)
-	return append(dst, '}')
+// A frame travels as one WebSocket message, encoded when it is queued, while its
+// samples are in the cache, and numbered when it is written: only then is it
+// known which frame it is. It is encoded with WebSocket's own header (RFC 6455,
+// 5.2: from a server, final, with a length of two bytes) and goes to the socket
+// as it lies.
+const (
+	webSocketHeader = 4
+	textMessage     = 0x81
+	binaryMessage   = 0x82
+	length16        = 126
+
+	binaryHeader     = 16
+	binarySequenceAt = webSocketHeader + 8
+
+	audioBegin = `{"type":"audio","pcm":"`
+	audioEnd   = `","sample_rate":48000,"frame_ms":20,"sequence":`
+	maxDigits  = 20
+)
+
+// maxAudioMessage is the most bytes a numbered frame takes.
+const maxAudioMessage = webSocketHeader + len(audioBegin) + FrameBytes/3*4 + len(audioEnd) + maxDigits + len("}")
+
+// encodeAudio appends the frame as a message of the JSON protocol or the binary
+// subprotocol, without its number.
+func encodeAudio(dst, pcm []byte, inBinary bool) []byte {
+	if inBinary {
+		dst = append(dst, binaryMessage, length16, 0, 0, binaryVersion, 0)
+		dst = binary.LittleEndian.AppendUint16(dst, uint16(FrameMillis))
+		dst = binary.LittleEndian.AppendUint32(dst, SampleRate)
+		dst = binary.LittleEndian.AppendUint64(dst, 0) // its number
+		return append(dst, pcm...)
+	}
+	dst = append(dst, textMessage, length16, 0, 0)
+	dst = append(dst, audioBegin...)
+	dst = appendBase64(dst, pcm)
+	return append(dst, audioEnd...)
 }
 
-// appendBinaryAudio appends the frame as a message of the binary subprotocol.
-func appendBinaryAudio(dst, pcm []byte, sequence uint64) []byte {
-	dst = append(dst, binaryVersion, 0)
-	dst = binary.LittleEndian.AppendUint16(dst, uint16(FrameMillis))
-	dst = binary.LittleEndian.AppendUint32(dst, SampleRate)
-	dst = binary.LittleEndian.AppendUint64(dst, sequence)
-	return append(dst, pcm...)
+// numberAudio makes an encoded frame ready to be sent. The message has room for it.
+func numberAudio(message []byte, sequence uint64, inBinary bool) []byte {
+	if inBinary {
+		binary.LittleEndian.PutUint64(message[binarySequenceAt:], sequence)
+	} else {
+		message = append(strconv.AppendUint(message, sequence, 10), '}')
+	}
+	binary.BigEndian.PutUint16(message[2:], uint16(len(message)-webSocketHeader)) //nolint:gosec // below maxAudioMessage
+	return message
 }
+
+// appendBase64 is base64.StdEncoding.AppendEncode for frames, in two thirds of
+// its time: it looks up two characters at once.
+func appendBase64(dst, src []byte) []byte {
+	at, end := len(dst), len(dst)+base64.StdEncoding.EncodedLen(len(src))
+	dst = slices.Grow(dst, end-at)[:end]
+	out := dst[at:]
+	i, j := 0, 0
+	for ; i+8 <= len(src) && j+8 <= len(out); i, j = i+6, j+8 {
+		bits := binary.BigEndian.Uint64(src[i:]) // of which the first six bytes are encoded
+		binary.LittleEndian.PutUint64(out[j:], uint64(base64Pairs[bits>>52])|uint64(base64Pairs[bits>>40&0xfff])<<16|
+			uint64(base64Pairs[bits>>28&0xfff])<<32|uint64(base64Pairs[bits>>16&0xfff])<<48)
+	}
+	base64.StdEncoding.Encode(out[j:], src[i:])
+	return dst
+}
+
+// base64Pairs are the two characters of each twelve bits.
+var base64Pairs = func() (pairs [1 << 12]uint16) {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+	for i := range pairs {
+		pairs[i] = uint16(alphabet[i>>6]) | uint16(alphabet[i&63])<<8
+	}
+	return pairs
+}()
 
 type startMessage struct {
 	Type        string `json:"type"`
