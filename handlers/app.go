@@ -19,6 +19,7 @@ func itoa(n int) string { return strconv.Itoa(n) }
 func newApp(name string, log *slog.Logger, cfg fiber.Config) *fiber.App {
 	cfg.AppName = name
 	cfg.DisableStartupMessage = true
+	cfg.ReduceMemoryUsage = true // a WebSocket would keep the 16 KB that its request was read into
 	cfg.ErrorHandler = func(c *fiber.Ctx, err error) error {
 		status := fiber.StatusInternalServerError
 		if e, ok := errors.AsType[*fiber.Error](err); ok {
