@@ -114,16 +114,22 @@ func (s *socket) Read(p []byte) (int, error) {
 		s.read = true
 		switch {
 		case s.from.cfg.TLS && p[0] >= 'A' && p[0] <= 'Z':
-			_, _ = s.Conn.Write([]byte("HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\nThis port speaks TLS (HTTPS): begin the URL with wss://\n"))
+			s.turnAway("This port speaks TLS (HTTPS): begin the URL with wss://")
 			return 0, errPlain
 		case !s.from.cfg.TLS && p[0] == tlsHandshake:
 			s.log.Warn("a client speaks TLS to a plain port", "remote", s.RemoteAddr().String(),
 				"cause", "its URL begins with wss:// or https://, and no TLS is set up at this port",
 				"resolution", "use ws:// here, or put TLS before this port (on Fly.io: handlers tls and http)")
+			s.turnAway("TLS on a plain port: begin the URL with ws://")
 			return 0, errTLS
 		}
 	}
 	return n, err
+}
+
+// turnAway answers a visitor of the wrong protocol, who may read plain HTTP.
+func (s *socket) turnAway(why string) {
+	_, _ = s.Conn.Write([]byte("HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n" + why + "\n"))
 }
 
 const tlsHandshake = 0x16
