@@ -68,10 +68,10 @@ func newAuth(ctx context.Context, cfg Config, tickets middleware.TicketStore, lo
 
 // newTickets returns the store of tickets, or nil without Redis.
 func (e *edge) newTickets() middleware.TicketStore {
-	if e.redis == nil {
+	if e.sessions == nil {
 		return nil
 	}
-	return clients.NewTickets(e.redis)
+	return clients.NewTickets(e.sessions)
 }
 
 // newKey makes an API key, and the entry of API_KEYS that lets it in.

@@ -31,6 +31,8 @@ type Config struct {
 	LogLevel   string `env:"LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
 
 	RedisURL string `env:"REDIS_URL" envDefault:"redis://localhost:6379" doc:"Where workers announce themselves; rediss:// for TLS; off: no Redis (needs WORKER_ADDR)"`
+	// Looks for workers go over every key of their Redis.
+	SessionRedisURL string `env:"SESSION_REDIS_URL" doc:"Where lost sessions, tickets and limits are kept, for fleets of many sessions; empty: at REDIS_URL"`
 
 	WorkerAddr              string           `env:"WORKER_ADDR" doc:"Workers at fixed addresses (grpc://host:port, several with commas); empty: look them up in Redis"`
 	RoutingStrategy         clients.Strategy `env:"ROUTING_STRATEGY" envDefault:"least_loaded" doc:"How a worker is chosen: least_loaded, least_latency, round_robin or random"`
@@ -38,6 +40,8 @@ type Config struct {
 	WorkerFirstFrameTimeout time.Duration    `env:"WORKER_FIRST_FRAME_TIMEOUT" envDefault:"10s" doc:"How long a worker may take from the whole text to its first frame"`
 	WorkerStallTimeout      time.Duration    `env:"WORKER_STALL_TIMEOUT" envDefault:"3s" doc:"How long a worker may take from frame to frame"`
 	WorkerRefreshInterval   time.Duration    `env:"WORKER_REFRESH_INTERVAL" envDefault:"5s" doc:"Time between looks for workers in Redis"`
+
+	MaxWorkers int `env:"MAX_WORKERS" envDefault:"200" doc:"Workers that connections are kept to; of more each edge takes a share of its own, of each language and model some"`
 
 	MaxConnections      int           `env:"MAX_CONNECTIONS" envDefault:"100" doc:"Sessions at once; more are refused with AT_CAPACITY"`
 	FrameQueueSize      int           `env:"FRAME_QUEUE_SIZE" envDefault:"50" doc:"Frames of 20 ms between worker and client, a session"`
@@ -180,6 +184,9 @@ func (c *Config) check() []Problem {
 	}
 	if _, err := redis.ParseURL(c.RedisURL); err != nil && c.RedisURL != RedisOff {
 		wrong("REDIS_URL", "Use redis://[user:password@]host:port[/database], or off", "it is not a Redis URL")
+	}
+	if _, err := redis.ParseURL(c.SessionRedisURL); err != nil && c.SessionRedisURL != "" {
+		wrong("SESSION_REDIS_URL", "Use redis://[user:password@]host:port[/database], or nothing", "it is not a Redis URL")
 	}
 	if c.WorkerAddr != "" {
 		if _, err := clients.StaticWorkers(c.WorkerAddr); err != nil {

@@ -27,6 +27,7 @@ var badValues = map[string][]string{
 	"RUN_DIR":                {"x", "./run"},
 	"HOST":                   {"edge.example.com", "127.0.0.1:80", "0.0.0.0/0"},
 	"HEALTH_HOST":            {"nowhere", "256.0.0.1"},
+	"SESSION_REDIS_URL":      {"localhost", "http://localhost", "off"},
 	"WORKER_HOST":            {"nowhere", "::1]"},
 	"LOG_LEVEL":              {"loud", "INFO", "warning"},
 	"REDIS_URL":              {"localhost", "http://localhost", "redis://localhost/zero", "OFF"},

@@ -26,7 +26,8 @@ import (
 type edge struct {
 	cfg      Config
 	log      *slog.Logger
-	redis    *redis.Client // nil when REDIS_URL is off
+	redis    *redis.Client // of the workers; nil when REDIS_URL is off
+	sessions *redis.Client // of sessions, tickets and limits; most often the same
 	registry *clients.Registry
 	journal  *clients.Journal // nil when REDIS_URL is off
 	pool     *clients.Pool
@@ -66,7 +67,13 @@ func newEdge(cfg Config, log *slog.Logger) (*edge, error) {
 			return nil, errors.Join(err, e.private.Close(), e.public.Close())
 		}
 	}
-	e.limiter = clients.NewLimiter(e.redis, log)
+	e.sessions = e.redis
+	if cfg.SessionRedisURL != "" {
+		if e.sessions, err = clients.NewRedis(cfg.SessionRedisURL, log); err != nil {
+			return nil, errors.Join(err, e.private.Close(), e.public.Close())
+		}
+	}
+	e.limiter = clients.NewLimiter(e.sessions, log)
 	refreshing, done := context.WithCancel(context.Background())
 	e.authDone = done
 	if e.auth, err = newAuth(refreshing, cfg, e.newTickets(), log); err != nil {
@@ -90,13 +97,14 @@ func newEdge(cfg Config, log *slog.Logger) (*edge, error) {
 		FirstFrameTimeout: cfg.WorkerFirstFrameTimeout,
 		StallTimeout:      cfg.WorkerStallTimeout,
 		RefreshInterval:   cfg.WorkerRefreshInterval,
+		MaxWorkers:        cfg.MaxWorkers,
 		Recorder:          e.record,
 		Tracing:           e.record.Tracer.Provider(),
 		TLS:               toWorkers,
 	}, source, log)
 	var journal session.Journal
-	if e.redis != nil {
-		e.journal = clients.NewJournal(e.redis, cfg.ResumeWindow)
+	if e.sessions != nil {
+		e.journal = clients.NewJournal(e.sessions, cfg.ResumeWindow)
 		journal = e.journal
 	}
 	e.hub = session.NewHub(session.Config{
@@ -126,12 +134,24 @@ func (e *edge) checks() []handlers.Check {
 		Name:       "redis",
 		Resolution: "See that Redis runs and that REDIS_URL names it; known workers and open sessions go on without it",
 		Probe: func(ctx context.Context) error {
-			if e.redis == nil {
-				return nil // nobody needs it
+			var err error
+			for _, client := range e.redisClients() {
+				err = errors.Join(err, client.Ping(ctx).Err())
 			}
-			return e.redis.Ping(ctx).Err()
+			return err // none where nobody needs it
 		},
 	})
+}
+
+// redisClients are those there are, each once.
+func (e *edge) redisClients() (all []*redis.Client) {
+	if e.redis != nil {
+		all = append(all, e.redis)
+	}
+	if e.sessions != nil && e.sessions != e.redis {
+		all = append(all, e.sessions)
+	}
+	return all
 }
 
 // ready says whether one more session can be taken.
@@ -202,8 +222,8 @@ func (e *edge) run(ctx context.Context) error {
 	stop()
 	running.Wait()
 	e.pool.Close()
-	if e.redis != nil {
-		err = errors.Join(err, e.redis.Close())
+	for _, client := range e.redisClients() {
+		err = errors.Join(err, client.Close())
 	}
 	err = errors.Join(err, shutdown(private, privately), shutdownRecord(e.record))
 	serving.Wait()

@@ -59,7 +59,7 @@ func TestWhatIsNotHealthyAndWhy(t *testing.T) {
 		addr func(*testing.T) string
 		why  string
 	}{
-		{"nothing listens", nothingListens, "connection refused"},
+		{"nothing listens", func(t *testing.T) string { return nothingListens(t) }, "connection refused"},
 		{"gRPC without the service", func(t *testing.T) string {
 			return serveGRPC(t, func(*grpc.Server) {})
 		}, "not tts.TTSService"},

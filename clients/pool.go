@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"maps"
 	"slices"
@@ -24,6 +25,7 @@ type PoolConfig struct {
 	FirstFrameTimeout time.Duration // from the whole text to the first frame
 	StallTimeout      time.Duration // between frames
 	RefreshInterval   time.Duration // between looks at the registry
+	MaxWorkers        int           // that connections are kept to; 0: all
 
 	Recorder telemetry.WorkerRecorder // nil: nobody takes note
 	Tracing  trace.TracerProvider     // of the calls to workers; nil: none are traced
@@ -52,6 +54,7 @@ type Pool struct {
 	source Source
 	log    *slog.Logger
 	router router
+	seed   maphash.Seed   // of its share of the workers
 	calls  sync.WaitGroup // calls that outlive the session they are made for
 
 	workers atomic.Pointer[[]*Worker]
@@ -66,7 +69,7 @@ func NewPool(cfg PoolConfig, source Source, log *slog.Logger) *Pool {
 	if cfg.Recorder == nil {
 		cfg.Recorder = telemetry.Discard{}
 	}
-	p := &Pool{cfg: cfg, source: source, log: log, router: router{strategy: cfg.Strategy}, known: map[string]*Worker{}}
+	p := &Pool{cfg: cfg, source: source, log: log, router: router{strategy: cfg.Strategy}, seed: maphash.MakeSeed(), known: map[string]*Worker{}}
 	p.workers.Store(new([]*Worker))
 	return p
 }
@@ -111,7 +114,7 @@ func (p *Pool) refresh(ctx context.Context, named string) {
 	if err != nil {
 		return
 	}
-	p.replace(announced, named)
+	p.replace(share(announced, p.cfg.MaxWorkers, p.seed), named)
 }
 
 // replace makes the announced workers the pool's. One that is no longer

@@ -15,7 +15,7 @@ import (
 
 // redisServer is a Redis that can be killed; what it held is lost then.
 type redisServer struct {
-	t    *testing.T
+	t    testing.TB
 	addr string
 	cmd  *exec.Cmd            // a real one
 	mini *miniredis.Miniredis // or one in this process
@@ -23,7 +23,7 @@ type redisServer struct {
 
 // startRedis starts a real Redis where there is one. CI must have it; on a
 // developer's machine an imitation does.
-func startRedis(t *testing.T) *redisServer {
+func startRedis(t testing.TB) *redisServer {
 	t.Helper()
 	r := &redisServer{t: t}
 	if _, err := exec.LookPath("redis-server"); err != nil {

@@ -26,7 +26,7 @@ func failing(code codes.Code) func(*utterance) error {
 }
 
 // nothingListens returns an address at which nothing does.
-func nothingListens(t *testing.T) string {
+func nothingListens(t testing.TB) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
