@@ -12,6 +12,7 @@ import (
 
 // The whole of voxedge bench, small: real edges, workers and relays.
 func TestBenchMeasuresEverything(t *testing.T) {
+	withoutRaceDetector(t)
 	dir := t.TempDir()
 	out, err := exec.Command(binary, "bench", "--sessions", "2,5", "--window", "300ms", "--rounds", "1", "--idle", "10", "--out", dir).CombinedOutput()
 	if err != nil {
