@@ -37,11 +37,12 @@ func (p *bufferPool) Get(length int) *[]byte {
 	return &b
 }
 
-// Put takes a buffer back.
+// Put takes a buffer back, which from then on is another's.
 func (p *bufferPool) Put(b *[]byte) {
 	for i, size := range bufferSizes {
 		if cap(*b) == size {
 			p.tiers[i].Put(b)
+			return
 		}
 	}
 }
