@@ -68,13 +68,15 @@ func (s *Session) enqueueEnd(u *utterance, skipped uint64, err error) {
 	s.deliverQueued(time.Now())
 }
 
-// deliverQueued delivers what was just queued. Without pacing that is left to
-// the flusher, which by the time that it runs finds more of it: one write then
-// does for many frames. The lock is held.
+// deliverQueued delivers what was just queued, if nothing waits before it that it
+// will go with. Without pacing that is left to the flusher, which by the time that
+// it runs finds more of it: one write then does for many frames. The lock is held.
 func (s *Session) deliverQueued(now time.Time) {
-	if s.pace.lead >= 0 {
+	switch {
+	case s.queue.n > 1:
+	case s.pace.lead >= 0:
 		s.deliver(now)
-	} else if !s.flushing {
+	case !s.flushing:
 		s.flushing = true
 		s.work.Go(s.flush)
 	}

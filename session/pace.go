@@ -37,6 +37,10 @@ func (p *pace) due() time.Time {
 	return p.playedAt.Add(FrameDuration - p.lead)
 }
 
+// restart begins the schedule anew: a client that said STOP has dropped what it
+// had not played, and needs the lead again.
+func (p *pace) restart() { p.playedAt = time.Time{} }
+
 // sent takes note that a frame left at now. When the client had run dry it
 // returns since when, else the zero time.
 func (p *pace) sent(now time.Time) (dry time.Time) {

@@ -102,6 +102,16 @@ func TestPaceStartsAnewWhenTheClientHasRunDry(t *testing.T) {
 	}
 }
 
+func TestPaceGivesTheLeadAgainAfterAStop(t *testing.T) {
+	start := time.Now()
+	p := newPace(Realtime, lead)
+	simulate(&p, []time.Time{start}, 10)
+	p.restart()
+	if after := simulate(&p, []time.Time{start.Add(FrameDuration)}, 1<<30); len(after) != 10 {
+		t.Errorf("%d frames left at once after STOP, want the lead: 10", len(after))
+	}
+}
+
 func TestUnpacedNeverWaits(t *testing.T) {
 	p := newPace(Unpaced, lead)
 	if n := len(simulate(&p, []time.Time{time.Now()}, 1000)); n != 1000 {

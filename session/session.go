@@ -166,6 +166,7 @@ func (s *Session) control(c Command) {
 	case Stop:
 		s.transition(eventStop)
 		s.silence()
+		s.pace.restart()
 	}
 	if c != Resume {
 		s.hub.recorder.BargeIn(string(c), time.Since(began))
