@@ -65,20 +65,28 @@ func (s *Session) enqueueEnd(u *utterance, skipped uint64, err error) {
 	s.position += skipped
 	u.last = s.position
 	s.queue.pushEnd(u, err)
-	s.deliverQueued(time.Now())
+	s.deliver(time.Now())
 }
 
-// deliverQueued delivers what was just queued, if nothing waits before it that it
-// will go with. Without pacing that is left to the flusher, which by the time that
-// it runs finds more of it: one write then does for many frames. The lock is held.
+// deliverQueued delivers a frame that was just queued, if nothing waits before it
+// that it will go with. Without pacing, frames for a client that has its lead are
+// gathered, for a frame's time or until there are many: one write then does for
+// all. The lock is held.
 func (s *Session) deliverQueued(now time.Time) {
 	switch {
-	case s.queue.n > 1:
-	case s.pace.lead >= 0:
+	case !s.pace.unpaced && s.queue.n > 1:
+	case s.pace.unpaced && s.queue.low() && s.pace.ahead(now):
+		s.deliverAt(now.Add(FrameDuration))
+	default:
 		s.deliver(now)
-	case !s.flushing:
-		s.flushing = true
-		s.work.Go(s.flush)
+	}
+}
+
+// deliverAt has the clock deliver, unless it will before.
+func (s *Session) deliverAt(due time.Time) {
+	if !s.scheduled {
+		s.scheduled, s.dueAt = true, due
+		s.clock.add(s)
 	}
 }
 
@@ -98,9 +106,8 @@ func (s *Session) awaitRoom(u *utterance) error {
 // the rest: by the clock, by the flusher, by RESUME or by the next frame. It is
 // the only place where frames leave. The lock is held.
 func (s *Session) deliver(now time.Time) {
-	if due, more, _ := s.deliverDue(now); more && !s.scheduled {
-		s.scheduled, s.dueAt = true, due
-		s.clock.add(s)
+	if due, more, _ := s.deliverDue(now); more {
+		s.deliverAt(due)
 	}
 }
 
@@ -120,7 +127,7 @@ func (s *Session) deliverDue(now time.Time) (due time.Time, more bool, later tim
 	if s.state.held() || s.state == Ended {
 		return time.Time{}, false, now
 	}
-	if s.pace.lead < 0 {
+	if s.pace.unpaced {
 		s.conn.Cork()
 		defer s.uncork()
 	}

@@ -6,10 +6,10 @@
 //
 // # The way of a frame
 //
-// A [Speaker] hands each frame to the session's queue and waits there while
-// the queue is full. [Session.deliver] is the one place where frames leave: it
-// takes the front of the queue when the pace allows, numbers it, encodes it and
-// gives it to the [Conn]. It runs in whichever goroutine made progress
+// A [Speaker] hands each frame to the session's queue, where it is encoded, and
+// waits there while the queue is full. [Session.deliver] is the one place where
+// frames leave: it takes the front of the queue when the pace allows, numbers it
+// and gives it to the [Conn]. It runs in whichever goroutine made progress
 // possible: the speaker's when a frame arrived, the clock's when one fell due,
 // the flusher's when the socket drained, the reader's on RESUME.
 //

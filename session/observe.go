@@ -25,7 +25,7 @@ func (s *Session) written(e *entry, due, now time.Time) {
 		s.hub.recorder.FirstAudio(u.sound.first)
 	}
 	u.sound.waits.Observe(now.Sub(e.received))
-	if s.pace.lead >= 0 {
+	if !s.pace.unpaced {
 		u.sound.lateness.Observe(now.Sub(latest(e.received, due, s.resumed)))
 	}
 	ranDry := s.pace.sent(now)

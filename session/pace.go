@@ -18,24 +18,25 @@ const (
 // more than fill the lead. When the client has run dry the schedule starts
 // anew, and so does the lead.
 type pace struct {
-	lead     time.Duration // negative: no pacing
-	playedAt time.Time     // when the client will have played all it was sent
+	unpaced  bool // a frame may leave at any time
+	lead     time.Duration
+	playedAt time.Time // when the client will have played all it was sent
 }
 
 func newPace(p Pacing, lead time.Duration) pace {
-	if p == Unpaced {
-		return pace{lead: -1}
-	}
-	return pace{lead: max(lead, FrameDuration)}
+	return pace{unpaced: p == Unpaced, lead: max(lead, FrameDuration)}
 }
 
 // due returns when the next frame may leave; the zero time is at once.
 func (p *pace) due() time.Time {
-	if p.lead < 0 || p.playedAt.IsZero() {
+	if p.unpaced || p.playedAt.IsZero() {
 		return time.Time{}
 	}
 	return p.playedAt.Add(FrameDuration - p.lead)
 }
+
+// ahead reports whether the client has its lead, so that a frame may wait.
+func (p *pace) ahead(now time.Time) bool { return p.playedAt.Sub(now) >= p.lead }
 
 // restart begins the schedule anew: a client that said STOP has dropped what it
 // had not played, and needs the lead again.
@@ -45,7 +46,7 @@ func (p *pace) restart() { p.playedAt = time.Time{} }
 // returns since when, else the zero time.
 func (p *pace) sent(now time.Time) (dry time.Time) {
 	if p.playedAt.Before(now) {
-		if p.lead >= 0 {
+		if !p.unpaced {
 			dry = p.playedAt
 		}
 		p.playedAt = now

@@ -112,6 +112,20 @@ func TestPaceGivesTheLeadAgainAfterAStop(t *testing.T) {
 	}
 }
 
+func TestAFrameMayWaitOnceTheClientHasItsLead(t *testing.T) {
+	start := time.Now()
+	p := newPace(Unpaced, lead)
+	for i := range 12 {
+		if ahead := p.ahead(start); ahead != (i >= 10) {
+			t.Errorf("after %d frames: ahead is %v", i, ahead)
+		}
+		p.sent(start)
+	}
+	if p.ahead(start.Add(3 * FrameDuration)) {
+		t.Error("still ahead after it has played three frames of twelve")
+	}
+}
+
 func TestUnpacedNeverWaits(t *testing.T) {
 	p := newPace(Unpaced, lead)
 	if n := len(simulate(&p, []time.Time{time.Now()}, 1000)); n != 1000 {
