@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -36,40 +37,23 @@ func (o Options) idle(ctx context.Context, sink *sink) (Idle, error) {
 	return idle, err
 }
 
-// hold opens the connections and returns what each takes of the process's
-// memory, and all of its time.
+// hold opens the connections and returns what each takes of the process's memory
+// when there are some hundreds already, and all of its time. What the first ones
+// take, all share.
 func (o Options) hold(ctx context.Context, p *process, dial func(context.Context) (listener, error)) (bytesEach int, cpuPercent float64, err error) {
-	warm, err := dial(ctx) // what the first takes, all share
+	first, err := o.openIdle(ctx, o.Idle/4, dial)
+	defer closeAll(first)
 	if err != nil {
 		return 0, 0, err
 	}
-	defer warm.close()
 	before, err := p.memory()
 	if err != nil {
 		return 0, 0, err
 	}
-	open := make([]listener, o.Idle)
-	errs := make([]error, o.Idle)
-	var opening sync.WaitGroup
-	places := make(chan struct{}, 32)
-	for i := range open {
-		opening.Go(func() {
-			places <- struct{}{}
-			open[i], errs[i] = dial(ctx)
-			<-places
-		})
-	}
-	opening.Wait()
-	for i, l := range open {
-		if errs[i] != nil {
-			return 0, 0, errs[i]
-		}
-		defer l.close()
-	}
-	select {
-	case <-time.After(o.Window): // for what the opening took to be given back
-	case <-ctx.Done():
-		return 0, 0, ctx.Err()
+	open, err := o.openIdle(ctx, o.Idle, dial)
+	defer closeAll(open)
+	if err != nil {
+		return 0, 0, err
 	}
 	after, err := p.memory()
 	if err != nil {
@@ -88,4 +72,37 @@ func (o Options) hold(ctx context.Context, p *process, dial func(context.Context
 		return 0, 0, err
 	}
 	return (after - before) / o.Idle, 100 * s.ran.Seconds() / o.Window.Seconds(), nil
+}
+
+// openIdle opens connections, and waits for what that took to be given back.
+func (o Options) openIdle(ctx context.Context, n int, dial func(context.Context) (listener, error)) (open []listener, err error) {
+	open = make([]listener, n)
+	errs := make([]error, n)
+	places := make(chan struct{}, 32)
+	var opening sync.WaitGroup
+	for i := range open {
+		opening.Go(func() {
+			places <- struct{}{}
+			open[i], errs[i] = dial(ctx)
+			<-places
+		})
+	}
+	opening.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return open, err
+	}
+	select {
+	case <-time.After(o.Window):
+		return open, nil
+	case <-ctx.Done():
+		return open, ctx.Err()
+	}
+}
+
+func closeAll(open []listener) {
+	for _, l := range open {
+		if l != nil {
+			l.close()
+		}
+	}
 }

@@ -20,6 +20,7 @@ func newApp(name string, log *slog.Logger, cfg fiber.Config) *fiber.App {
 	cfg.AppName = name
 	cfg.DisableStartupMessage = true
 	cfg.ReduceMemoryUsage = true // a WebSocket would keep the 16 KB that its request was read into
+	cfg.Immutable = true         // what a session keeps of its request, outlives it
 	cfg.ErrorHandler = func(c *fiber.Ctx, err error) error {
 		status := fiber.StatusInternalServerError
 		if e, ok := errors.AsType[*fiber.Error](err); ok {
@@ -34,6 +35,7 @@ func newApp(name string, log *slog.Logger, cfg fiber.Config) *fiber.App {
 	app := fiber.New(cfg)
 	app.Server().Logger = serverLog{log}
 	app.Server().NoDefaultServerHeader = true
+	app.Server().KeepHijackedConns = true // WebSockets outlive their requests
 	app.Use(middleware.LogRequests(log), recover.New(recover.Config{EnableStackTrace: true, StackTraceHandler: func(_ *fiber.Ctx, p any) {
 		log.Error("panic in a request", "cause", fmt.Sprint(p), "resolution", "this is a fault of voxedge: report it")
 	}}))

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -38,9 +39,7 @@ func (s *stream) params(c *fiber.Ctx) error {
 	}
 	id := middleware.IdentityOf(c)
 	opening := session.Opening{Params: ask.params, Remote: middleware.AddressOf(c), Client: id.Name, Expires: id.Expires, Allowance: middleware.AllowanceOf(c), Traceparent: ask.traceparent, Timings: ask.timings}
-	if header := c.Get("traceparent"); header != "" {
-		opening.Traceparent = strings.Clone(header)
-	}
+	opening.Traceparent = cmp.Or(c.Get("traceparent"), opening.Traceparent)
 	if ask.session != "" {
 		opening.Resumed, problem = s.hub.Resume(c.UserContext(), ask.session, ask.token, id.Name, ask.after)
 		if problem != nil {
@@ -51,7 +50,7 @@ func (s *stream) params(c *fiber.Ctx) error {
 	return c.Next()
 }
 
-// parseQuery copies what it keeps: the query belongs to the request.
+// parseQuery says what the query asks for.
 func parseQuery(query map[string]string) (ask ask, problem *session.Error) {
 	p := &ask.params
 	p.Pacing = session.Realtime
@@ -64,9 +63,9 @@ func parseQuery(query map[string]string) (ask ask, problem *session.Error) {
 		}
 		switch {
 		case name == "session":
-			ask.session = strings.Clone(value)
+			ask.session = value
 		case name == "resume_token":
-			ask.token = strings.Clone(value)
+			ask.token = value
 		case name == "after":
 			n, err := strconv.ParseUint(value, 10, 63)
 			if err != nil {
@@ -74,15 +73,15 @@ func parseQuery(query map[string]string) (ask ask, problem *session.Error) {
 			}
 			ask.after = n
 		case name == "model":
-			p.Model = strings.Clone(value)
+			p.Model = value
 		case name == "language":
-			p.Language = strings.Clone(value)
+			p.Language = value
 		case name == "traceparent":
-			ask.traceparent = strings.Clone(value)
+			ask.traceparent = value
 		case name == "timings":
 			ask.timings = value == "true"
 		case name == "pacing":
-			p.Pacing = session.Pacing(strings.Clone(value))
+			p.Pacing = session.Pacing(value)
 			if p.Pacing != session.Realtime && p.Pacing != session.Unpaced {
 				return ask, session.Errorf(session.InvalidMessage, "Use pacing=realtime or pacing=none", "the pacing %.40q is unknown", value)
 			}
@@ -95,7 +94,7 @@ func parseQuery(query map[string]string) (ask ask, problem *session.Error) {
 			if p.Options == nil {
 				p.Options = map[string]string{}
 			}
-			p.Options[strings.Clone(name[len(optionPrefix):])] = strings.Clone(value)
+			p.Options[name[len(optionPrefix):]] = value
 		}
 	}
 	if resuming := query["session"] != "" || query["after"] != "" || query["resume_token"] != ""; resuming &&

@@ -71,6 +71,7 @@ func Stream(hub *session.Hub, cfg StreamConfig, log *slog.Logger) *fiber.App {
 		app.All(path, onlyGet)
 	}
 	app.Use(s.notFound)
+	app.Hooks().OnShutdown(func() error { s.conversations.Wait(); return nil })
 	return app
 }
 
@@ -85,9 +86,10 @@ func (s *stream) admitted(step fiber.Handler) fiber.Handler {
 }
 
 type stream struct {
-	hub *session.Hub
-	cfg StreamConfig
-	log *slog.Logger
+	hub           *session.Hub
+	cfg           StreamConfig
+	log           *slog.Logger
+	conversations sync.WaitGroup
 }
 
 // untilClosed calls leave when the request's connection is closed, whatever
@@ -101,11 +103,12 @@ func untilClosed(c *fiber.Ctx, leave func()) {
 func (s *stream) upgrade() fiber.Handler {
 	accept := websocket.New(s.serve, websocket.Config{
 		Subprotocols:    []string{session.BinaryProtocol},
-		ReadBufferSize:  1024,
+		ReadBufferSize:  512,  // a longer message is read past it
 		WriteBufferSize: 1024, // for all but frames, which do not pass through
 		WriteBufferPool: &sync.Pool{},
-		RecoverHandler: func(*websocket.Conn) {
+		RecoverHandler: func(ws *websocket.Conn) {
 			if p := recover(); p != nil {
+				_ = ws.Close()
 				s.log.Error("panic in a connection", "cause", p, "resolution", "this is a fault of voxedge: report it")
 			}
 		},
@@ -123,9 +126,11 @@ func (s *stream) upgrade() fiber.Handler {
 	}
 }
 
-// serve reads one client from its greeting to its end.
+// serve opens the session of a WebSocket and has it read by a goroutine of its
+// own, with a small stack, so that the HTTP server gives back what the request
+// took: more memory than all else of a session that is idle.
 func (s *stream) serve(ws *websocket.Conn) {
-	conn := newClient(ws)
+	conn := newClient(&websocket.Conn{Conn: ws.Conn}) // what it came with is the request's
 	if refusal, ok := ws.Locals(middleware.RefusalKey).(*middleware.Refusal); ok {
 		refuseUpgraded(conn, refusal)
 		return
@@ -133,18 +138,28 @@ func (s *stream) serve(ws *websocket.Conn) {
 	opening := ws.Locals(openingKey).(session.Opening)
 	opening.Binary = ws.Subprotocol() == session.BinaryProtocol
 	current := s.hub.Open(conn, opening)
+	if readAhead(ws.NetConn()) {
+		s.converse(conn, current)
+	} else {
+		s.conversations.Go(func() { s.converse(conn, current) })
+	}
+}
+
+// converse reads one client from its greeting to its end.
+func (s *stream) converse(conn *client, current *session.Session) {
+	defer conn.close()
 	defer current.Close()
 	defer func() {
 		if p := recover(); p != nil {
 			current.Panicked(p)
 		}
 	}()
-	ws.SetPongHandler(func(string) error { current.Ponged(); return nil })
-	ws.SetPingHandler(func(data string) error {
+	conn.ws.SetPongHandler(func(string) error { current.Ponged(); return nil })
+	conn.ws.SetPingHandler(func(data string) error {
 		current.Heard()
-		return ws.WriteControl(websocket.PongMessage, []byte(data), time.Time{})
+		return conn.ws.WriteControl(websocket.PongMessage, []byte(data), time.Time{})
 	})
-	ws.SetCloseHandler(func(int, string) error { return nil }) // the session answers, after its last message
+	conn.ws.SetCloseHandler(func(int, string) error { return nil }) // the session answers, after its last message
 
 	ending, lost := s.readMessages(conn, current)
 	if lost != nil {

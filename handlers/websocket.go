@@ -1,10 +1,12 @@
 package handlers
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"io"
 	"net"
+	"reflect"
 	"time"
 
 	"github.com/gofiber/contrib/websocket"
@@ -26,6 +28,14 @@ func newClient(ws *websocket.Conn) *client {
 	c := &client{ws: ws, conn: ws.NetConn(), socket: socketUnder(ws.NetConn())}
 	c.socket.detach()
 	return c
+}
+
+// readAhead reports whether the HTTP server has read more than the request: the
+// rest is in its reader, which it takes back when the request's handler returns.
+// It does not say so; one has to look inside its connection.
+func readAhead(hijacked net.Conn) bool {
+	from := reflect.Indirect(reflect.ValueOf(hijacked)).FieldByName("r")
+	return !from.IsValid() || from.Elem().Type() == reflect.TypeFor[*bufio.Reader]()
 }
 
 // socketUnder finds our socket below what the HTTP server and TLS put on it.
@@ -59,6 +69,9 @@ func (c *client) Close(code int, reason string) {
 	_ = c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), time.Time{})
 	c.socket.closeSoon()
 }
+
+// close closes the connection. It is called once, when nobody reads any more.
+func (c *client) close() { _ = c.conn.Close() }
 
 func (c *client) Abort() { c.socket.abort() }
 
