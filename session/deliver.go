@@ -186,7 +186,7 @@ func (s *Session) finishUtterance(e *entry) {
 	s.utterances = s.utterances[1:]
 	if err != nil {
 		problem := asError(err)
-		s.log.WarnContext(u.ctx, "utterance failed", "utterance", u.number, "code", problem.Code,
+		s.logger().WarnContext(u.ctx, "utterance failed", "utterance", u.number, "code", problem.Code,
 			"cause", problem.Error(), "resolution", problem.Resolution, "runbook", problem.Code.Runbook())
 		s.report(problem)
 		s.utteranceOver(u, Failed, problem)

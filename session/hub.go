@@ -143,7 +143,6 @@ func (h *Hub) Open(conn Conn, o Opening) *Session {
 		// Another name, so that the end of the old session at a worker is not the new one's.
 		name, model = fmt.Sprintf("%s.r%d", s.id, s.epoch), r.record.Model
 	}
-	s.log = h.log.With("session_id", s.id)
 	s.pace = newPace(s.params.Pacing, h.cfg.PacingLead)
 	s.room.L = &s.mu
 	s.tracing = h.recorder.Session(telemetry.SessionStart{
@@ -161,7 +160,7 @@ func (h *Hub) Open(conn Conn, o Opening) *Session {
 	defer s.mu.Unlock()
 	overtaken := h.register(s)
 	h.recorder.SessionOpened()
-	s.log.InfoContext(s.ctx, "session opened", "remote", o.Remote, "client", o.Client, "model", s.params.Model, "language", s.params.Language,
+	s.logger().InfoContext(s.ctx, "session opened", "remote", o.Remote, "client", o.Client, "model", s.params.Model, "language", s.params.Language,
 		"pacing", s.params.Pacing, "binary", o.Binary, "resumed", o.Resumed != nil)
 	s.greet(o.Resumed)
 	if s.tracing != nil && s.state != Ended {

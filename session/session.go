@@ -21,7 +21,6 @@ type Session struct {
 	hub     *Hub
 	conn    Conn
 	speaker Speaker
-	log     *slog.Logger
 	binary  bool
 	client  string    // who it is
 	expires time.Time // when that ends; zero: never
@@ -66,6 +65,9 @@ type Session struct {
 
 // ID is the session's UUID.
 func (s *Session) ID() string { return s.id }
+
+// logger is made when there is something to say: most of its time a session has not.
+func (s *Session) logger() *slog.Logger { return s.hub.log.With("session_id", s.id) }
 
 // Receive acts on one text message of the client. A message that is not right
 // is answered with an error and changes nothing. data is not kept.
@@ -221,7 +223,7 @@ func (s *Session) transition(e event) (State, bool) {
 func (s *Session) report(problem *Error) {
 	s.story.errors++
 	s.hub.recorder.Problem(string(problem.Code))
-	s.log.DebugContext(s.ctx, "error sent to the client", "code", problem.Code, "cause", problem.Error(), "resolution", problem.Resolution, "runbook", problem.Code.Runbook())
+	s.logger().DebugContext(s.ctx, "error sent to the client", "code", problem.Code, "cause", problem.Error(), "resolution", problem.Resolution, "runbook", problem.Code.Runbook())
 	s.send(errorMessage{"error", problem.Code, problem.Message()})
 }
 
@@ -331,7 +333,7 @@ func (s *Session) Close() {
 	s.speaker.Close()
 	s.hub.remove(s)
 	worker, model := s.speaker.Worker()
-	s.story.tell(s.ctx, s.log, worker, model, s.sequence)
+	s.story.tell(s.ctx, s.logger(), worker, model, s.sequence)
 }
 
 // guard, deferred, keeps a panic in the session it happened in.
@@ -343,7 +345,7 @@ func (s *Session) guard() {
 
 // Panicked ends the session after a panic in a goroutine that served it.
 func (s *Session) Panicked(p any) {
-	s.log.ErrorContext(s.ctx, "panic in a session", "cause", p, "stack", string(debug.Stack()),
+	s.logger().ErrorContext(s.ctx, "panic in a session", "cause", p, "stack", string(debug.Stack()),
 		"resolution", "this is a fault of voxedge: report it with this stack; the other sessions go on")
 	s.End(Ending{Close: CloseInternal, Reason: "internal_error", Final: true, Err: &Error{Code: InternalError,
 		Cause:      "the edge failed in this session",
