@@ -43,7 +43,7 @@ func (o Origins) Allow(origin, host string) bool {
 	if !ok {
 		return false // a sandboxed page calls itself null
 	}
-	if strings.EqualFold(name, host) {
+	if name == strings.ToLower(host) {
 		return true
 	}
 	return slices.ContainsFunc(o, func(allowed string) bool {
