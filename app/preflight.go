@@ -19,7 +19,7 @@ func preflight(ctx context.Context, c command) error {
 	}
 	plan := doctor.Plan{
 		Ports:          []doctor.Port{{Variable: "PORT", Host: cfg.Host, Number: cfg.Port}, {Variable: "HEALTH_PORT", Host: cfg.HealthHost, Number: cfg.HealthPort}},
-		MaxConnections: cfg.MaxConnections, WorkerAddr: cfg.WorkerAddr, CertFile: cfg.TLSCertFile, KeyFile: cfg.TLSKeyFile,
+		MaxConnections: cfg.MaxConnections, SessionRedis: cfg.SessionRedisURL, WorkerAddr: cfg.WorkerAddr, CertFile: cfg.TLSCertFile, KeyFile: cfg.TLSKeyFile,
 	}
 	if plan.WorkerTLS, err = workerTLS(cfg, log); err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -17,6 +18,7 @@ type Plan struct {
 	Ports          []Port
 	MaxConnections int
 	RedisURL       string // empty: none is needed
+	SessionRedis   string // SESSION_REDIS_URL; empty: there is no other than RedisURL
 	WorkerAddr     string // empty: workers are looked up in Redis
 	Collector      string // OTLP endpoint; empty: none
 	TraceBytes     int    // memory for spans
@@ -59,6 +61,9 @@ func Preflight(ctx context.Context, p Plan) Report {
 	redisWell := true
 	if p.RedisURL != "" {
 		redisWell = e.take(e.checkRedis(ctx))
+	}
+	if p.SessionRedis != "" {
+		e.take(e.checkSessionRedis(ctx, p.SessionRedis))
 	}
 	if redisWell {
 		e.take(e.checkClock(ctx, p.RedisURL))
@@ -130,6 +135,17 @@ func (e *examination) checkCertificate(certFile, keyFile string) Step {
 		return e.failed("certificate", CertExpired, nil, "%s is valid from %s to %s", certFile, leaf.NotBefore.Format(time.RFC3339), leaf.NotAfter.Format(time.RFC3339))
 	}
 	return ok("certificate", "valid until %s", leaf.NotAfter.Format(time.DateOnly))
+}
+
+func (e *examination) checkSessionRedis(ctx context.Context, target string) Step {
+	began := time.Now()
+	cause, err := pingRedis(ctx, target)
+	if err == nil {
+		return ok("session redis", "%s answers (%s)", redacted(target), millis(time.Since(began)))
+	}
+	s := e.failed("session redis", cause, nil, "%s: %v", redacted(target), err)
+	s.Resolution = strings.ReplaceAll(s.Resolution, "REDIS_URL", "SESSION_REDIS_URL")
+	return s
 }
 
 // checkClock holds the clock against Redis', the one machine that is known.

@@ -44,6 +44,7 @@ func TestPreflight(t *testing.T) {
 		{"the health port is Redis'", []string{fmt.Sprint("HEALTH_PORT=", s.redis.port)}, doctor.PortTaken, "redis-server"},
 		{"more connections than files", []string{"MAX_CONNECTIONS=100000000"}, doctor.FewDescriptors, "MAX_CONNECTIONS=100000000"},
 		{"no Redis", []string{fmt.Sprint("REDIS_URL=redis://127.0.0.1:", freePort(t))}, doctor.RedisClosed, "refused"},
+		{"no Redis for sessions", []string{fmt.Sprint("SESSION_REDIS_URL=redis://127.0.0.1:", freePort(t))}, doctor.RedisClosed, "correct SESSION_REDIS_URL"},
 		{"no worker there", []string{fmt.Sprint("WORKER_ADDR=127.0.0.1:", freePort(t))}, doctor.WorkerClosed, "refused"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
