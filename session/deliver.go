@@ -127,7 +127,7 @@ func (s *Session) deliverDue(now time.Time) (due time.Time, more bool, later tim
 	if s.state.held() || s.state == Ended {
 		return time.Time{}, false, now
 	}
-	if s.pace.unpaced {
+	if s.queue.n > 1 && s.pace.several(now) {
 		s.conn.Cork()
 		defer s.uncork()
 	}

@@ -38,6 +38,10 @@ func (p *pace) due() time.Time {
 // ahead reports whether the client has its lead, so that a frame may wait.
 func (p *pace) ahead(now time.Time) bool { return p.playedAt.Sub(now) >= p.lead }
 
+// several reports whether more than one frame may leave by now: the lead, or what
+// a late wake-up has to catch up on.
+func (p *pace) several(now time.Time) bool { return !p.due().Add(FrameDuration).After(now) }
+
 // restart begins the schedule anew: a client that said STOP has dropped what it
 // had not played, and needs the lead again.
 func (p *pace) restart() { p.playedAt = time.Time{} }

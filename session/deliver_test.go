@@ -1,0 +1,96 @@
+package session
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/voxedge/voxedge/telemetry"
+)
+
+// wire is a Conn that takes everything, and notes what went out in one piece.
+type wire struct {
+	corked bool
+	writes [][]string // types of messages
+}
+
+func (w *wire) write(kind string) error {
+	if last := len(w.writes) - 1; w.corked {
+		w.writes[last] = append(w.writes[last], kind)
+	} else {
+		w.writes = append(w.writes, []string{kind})
+	}
+	return nil
+}
+
+func (w *wire) WriteFrame([]byte) error { return w.write("audio") }
+
+func (w *wire) WriteText(p []byte) error {
+	_, after, _ := bytes.Cut(p, []byte(`"type":"`))
+	kind, _, _ := bytes.Cut(after, []byte(`"`))
+	return w.write(string(kind))
+}
+
+func (w *wire) Cork()                     { w.corked, w.writes = true, append(w.writes, nil) }
+func (w *wire) Uncork() error             { w.corked = false; return nil }
+func (w *wire) Blocked() bool             { return false }
+func (w *wire) Flush(time.Duration) error { return nil }
+func (w *wire) Ping() error               { return nil }
+func (w *wire) Close(int, string)         {}
+func (w *wire) Abort()                    {}
+
+// fiveFrames is a voice that has five frames to say to anything.
+type fiveFrames struct{}
+
+func (fiveFrames) Speaker(string, Params, string) Speaker { return fiveFrames{} }
+
+func (fiveFrames) Speak(_ context.Context, _ *Script, _ *uint64, emit func(Frame) error) error {
+	for range 5 {
+		if err := emit(Frame{PCM: make([]byte, FrameBytes)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (fiveFrames) Control(Command)          {}
+func (fiveFrames) Worker() (string, string) { return "", "" }
+func (fiveFrames) Close()                   {}
+
+// A session that is held up catches up in one write, so that an edge with more
+// than it can do has less to do.
+func TestWhatIsDueTogetherLeavesTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := Config{MaxSessions: 1, MaxMessages: 9, MaxUtterances: 9, MaxUtteranceRunes: 9, QueueFrames: 50, PacingLead: 3 * FrameDuration,
+			SlowClientTimeout: time.Hour, IdleTimeout: time.Hour, MaxDuration: time.Hour, PingInterval: time.Hour, ResumeWindow: time.Hour}
+		hub := NewHub(cfg, fiveFrames{}, nil, slog.New(slog.DiscardHandler), telemetry.Discard{})
+		defer hub.Close()
+		if err := hub.Admit(); err != nil {
+			t.Fatal(err)
+		}
+		defer hub.Leave()
+		w := &wire{}
+		s := hub.Open(w, Opening{Params: Params{Pacing: Realtime}})
+		defer s.Close()
+
+		s.Receive([]byte(`{"type":"control","command":"PAUSE"}`))
+		s.Receive([]byte(`{"type":"text","text":"five"}`))
+		synctest.Wait() // until all five are queued
+		s.mu.Lock()
+		w.writes = nil
+		s.mu.Unlock()
+		s.Receive([]byte(`{"type":"control","command":"RESUME"}`))
+		time.Sleep(time.Second) // of synctest's clock: all are spoken
+		synctest.Wait()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		want := "[[audio audio audio] [audio] [audio] [utterance_end]]"
+		if got := fmt.Sprint(w.writes); got != want {
+			t.Errorf("what was written, by write, is %s, want %s", got, want)
+		}
+	})
+}
