@@ -38,8 +38,10 @@ func raw(t *testing.T, addr, request string) string {
 	defer func() { _ = conn.Close() }()
 	_, err = conn.Write([]byte(request))
 	must(t, err == nil, "%v", err)
-	must(t, conn.(*net.TCPConn).CloseWrite() == nil, "no close")
-	answer, _ := io.ReadAll(conn)
+	err = conn.(*net.TCPConn).CloseWrite()
+	must(t, err == nil, "%q: %v", request, err)
+	answer, err := io.ReadAll(conn)
+	must(t, err == nil, "%q: %v", request, err)
 	return string(answer)
 }
 

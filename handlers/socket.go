@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -130,9 +131,19 @@ func (s *socket) Read(p []byte) (int, error) {
 // turnAway answers a visitor of the wrong protocol, who may read plain HTTP.
 func (s *socket) turnAway(why string) {
 	_, _ = s.Conn.Write([]byte("HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n" + why + "\n"))
+	// Closed while bytes wait to be read, the connection would be reset, and the
+	// answer might be lost.
+	if tcp, ok := s.Conn.(*net.TCPConn); ok {
+		_ = tcp.CloseWrite()
+		_ = tcp.SetReadDeadline(time.Now().Add(linger))
+		_, _ = io.CopyN(io.Discard, tcp, maxGreeting)
+	}
 }
 
-const tlsHandshake = 0x16
+const (
+	tlsHandshake = 0x16
+	maxGreeting  = 16 << 10 // of one of the wrong protocol; a TLS record is no longer
+)
 
 var (
 	errTLS   = errors.New("TLS on a plain port")
