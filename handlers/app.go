@@ -9,6 +9,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/middleware/recover"
+	"github.com/valyala/fasthttp"
 
 	"github.com/voxedge/voxedge/middleware"
 )
@@ -36,10 +37,22 @@ func newApp(name string, log *slog.Logger, cfg fiber.Config) *fiber.App {
 	app.Server().Logger = serverLog{log}
 	app.Server().NoDefaultServerHeader = true
 	app.Server().KeepHijackedConns = true // WebSockets outlive their requests
+	app.Server().HeaderReceived = closeAfterChunks
 	app.Use(middleware.LogRequests(log), recover.New(recover.Config{EnableStackTrace: true, StackTraceHandler: func(_ *fiber.Ctx, p any) {
 		log.Error("panic in a request", "cause", fmt.Sprint(p), "resolution", "this is a fault of voxedge: report it")
 	}}))
 	return app
+}
+
+// closeAfterChunks has the connection closed after a request whose body has no
+// length: a proxy in front that finds its end elsewhere than we do would take the
+// answer to what follows for another's.
+func closeAfterChunks(header *fasthttp.RequestHeader) (unchanged fasthttp.RequestConfig) {
+	const chunked = -1
+	if header.ContentLength() == chunked {
+		header.SetConnectionClose()
+	}
+	return unchanged
 }
 
 // serverLog takes the HTTP server's own lines, which are about single

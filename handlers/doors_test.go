@@ -51,11 +51,13 @@ func TestOddVisitorsAreToldWhatIsHere(t *testing.T) {
 		{"another method", "POST / HTTP/1.1\r\nHost: edge\r\nContent-Length: 0\r\n\r\n", "405", "ws://edge/v1/stream"},
 		{"HTTP/1.0", "GET / HTTP/1.0\r\n\r\n", "426", "ws://" + e.addr + "/v1/stream"},
 		{"plain HTTP", "GET / HTTP/1.1\r\nHost: edge\r\n\r\n", "426", "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-Websocket-Version: 13"},
+		{"a chunked body", "POST / HTTP/1.1\r\nHost: edge\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /secret HTTP/1.1\r\nHost: edge\r\n\r\n", "405", "Connection: close"},
+		{"a chunked GET", "GET / HTTP/1.1\r\nHost: edge\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /secret HTTP/1.1\r\nHost: edge\r\n\r\n", "426", "Connection: close"},
 		{"not HTTP", "secret bytes\r\n\r\n", "400", "not an HTTP request"},
 		{"no TLS here", "\x16\x03\x01\x00\x05hello", "400", "TLS on a plain port"},
 	} {
 		answer := raw(t, e.addr, test.request)
-		must(t, strings.HasPrefix(answer, "HTTP/1.1 "+test.status) && strings.Contains(answer, test.part) && !strings.Contains(answer, "secret"), "%s: %q", test.name, answer)
+		must(t, strings.HasPrefix(answer, "HTTP/1.1 "+test.status) && strings.Contains(answer, test.part) && !strings.Contains(answer, "secret") && strings.Count(answer, "HTTP/1.1 ") == 1, "%s: %q", test.name, answer)
 	}
 }
 
