@@ -29,6 +29,9 @@ func parseKeys(text string) (map[[sha256.Size]byte]string, error) {
 		if name == "" || err != nil || len(hash) != sha256.Size {
 			return nil, errors.New("an entry is not name:hash, where the hash is 64 hexadecimal digits") // and what it is instead may be the key itself
 		}
+		if other, twice := keys[[sha256.Size]byte(hash)]; twice {
+			return nil, fmt.Errorf("%.40q and %.40q are the same key", other, name)
+		}
 		keys[[sha256.Size]byte(hash)] = name
 	}
 	return keys, nil

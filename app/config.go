@@ -218,6 +218,11 @@ func (c *Config) check() []Problem {
 	if u, err := url.Parse(c.JWKSURL); c.JWKSURL != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "") {
 		wrong("JWT_JWKS_URL", "Give the https:// URL of the issuer's keys", "%.80q is not one of a web page", c.JWKSURL)
 	}
+	for _, v := range []struct{ name, value string }{{"JWT_AUDIENCE", c.JWTAudience}, {"JWT_ISSUER", c.JWTIssuer}} {
+		if v.value != "" && c.JWTSecret == "" && c.JWKSURL == "" {
+			wrong(v.name, "Set JWT_SECRET or JWT_JWKS_URL too, or leave it out", "no token is asked for, so nobody is held to it")
+		}
+	}
 	if _, err := middleware.ParseOrigins(c.Origins); err != nil {
 		wrong("ALLOWED_ORIGINS", "Write https://app.example.com, https://*.example.com or *, several set apart by commas", "%v", err)
 	}

@@ -11,11 +11,11 @@ import (
 // badValues are values that a text variable refuses. A variable of which all
 // texts are good stands here with none.
 var badValues = map[string][]string{
-	"API_KEYS":               {"app", "app:abc", "app:" + strings.Repeat("g", 64)},
+	"API_KEYS":               {"app", "app:abc", "app:" + strings.Repeat("g", 64), "a:" + strings.Repeat("0", 64) + ",b:" + strings.Repeat("0", 64)},
 	"JWT_SECRET":             {"short"},
 	"JWT_JWKS_URL":           {"keys.json", "ftp://issuer/keys"},
-	"JWT_AUDIENCE":           {},
-	"JWT_ISSUER":             {},
+	"JWT_AUDIENCE":           {"voxedge"},
+	"JWT_ISSUER":             {"https://issuer.example.com"},
 	"ALLOWED_ORIGINS":        {"app.example.com", "https://app.example.com/", "https://a*b.com", "https://*"},
 	"TRUSTED_PROXIES":        {"proxy", "10.0.0.0/33", "10.0.0"},
 	"TLS_CERT_FILE":          {"cert.pem"},

@@ -79,7 +79,7 @@ func (c command) show(r *doctor.Report, asJSON bool) {
 func (c command) doctorOptions() (o doctorOptions, err error) {
 	flags := c.flags("doctor [URL]")
 	flags.StringVar(&o.HealthURL, "health", "", "URL of the edge's /health, where it is not beside the WebSocket")
-	headers := flags.StringArray("header", nil, "'Name: value' for the handshake, such as 'Authorization: Bearer …'; may be repeated")
+	headers := flags.StringArray("header", nil, headerUsage)
 	platform := flags.String("platform", "", "how the edge is run (local, compose or fly), for the commands to type; default: found out")
 	flags.BoolVar(&o.json, "json", false, "report as one JSON object")
 	flags.BoolVar(&o.watch, "watch", false, "look again and again, and say what changes")
@@ -127,6 +127,8 @@ func (c command) localURL() string {
 	}
 	return "ws://localhost:" + port + "/v1/stream"
 }
+
+const headerUsage = "'Name: value' for the handshake, such as 'Authorization: Bearer …'; may be repeated"
 
 func parseHeaders(lines []string) (http.Header, error) {
 	header := http.Header{}

@@ -31,6 +31,7 @@ type sayOptions struct {
 	language string
 	pacing   string
 	options  []string
+	header   http.Header
 	trace    bool
 }
 
@@ -74,6 +75,7 @@ func (c command) sayOptions() (sayOptions, error) {
 	flags.StringVar(&o.language, "language", "", "language of the text, such as en")
 	flags.StringVar(&o.pacing, "pacing", "", "realtime or none (default: none to a file, realtime to the speakers)")
 	flags.StringArrayVar(&o.options, "option", nil, "name=value for the worker, such as speed=140; may be repeated")
+	headers := flags.StringArray("header", nil, headerUsage)
 	flags.BoolVar(&o.trace, "trace", false, "show the trace's id and where the frames' time went")
 	if err := flags.Parse(c.args); err != nil {
 		return o, usageError(err)
@@ -83,6 +85,10 @@ func (c command) sayOptions() (sayOptions, error) {
 			`Put the text in quotes: voxedge say "Hello there"; or - to read standard input`}
 	}
 	o.text = flags.Arg(0)
+	var err error
+	if o.header, err = parseHeaders(*headers); err != nil {
+		return o, err
+	}
 	if o.pacing == "" {
 		if o.pacing = string(session.Realtime); o.output != "" {
 			o.pacing = string(session.Unpaced)
@@ -127,7 +133,7 @@ func (o *sayOptions) speak(ctx context.Context, stdin io.Reader, out io.Writer, 
 	}
 	dialing, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	ws, response, err := websocket.Dial(dialing, endpoint, &websocket.DialOptions{Subprotocols: []string{session.BinaryProtocol}}) //nolint:bodyclose // Dial has read and closed it
+	ws, response, err := websocket.Dial(dialing, endpoint, &websocket.DialOptions{HTTPHeader: o.header, Subprotocols: []string{session.BinaryProtocol}}) //nolint:bodyclose // Dial has read and closed it
 	if err != nil {
 		return dialFault(endpoint, response, err)
 	}

@@ -202,6 +202,10 @@ func (p *place) Text(ctx context.Context, characters int) *session.Error {
 	if wait := p.limiter.take(ctx, p, "audio", limits.Audio, day, 0); wait > 0 {
 		return middleware.RateLimited(&middleware.Denied{What: fmt.Sprintf("%d seconds of audio a day for this %s", limits.Audio, p.subject.Kind), RetryAfter: wait})
 	}
+	if limits.Characters > 0 && characters > limits.Characters {
+		return session.Errorf(session.RateLimited, "Send it in parts, a minute apart, or have the limit raised",
+			"a text of %d characters is more than the limit of %d a minute for this %s", characters, limits.Characters, p.subject.Kind)
+	}
 	if wait := p.limiter.take(ctx, p, "characters", limits.Characters, time.Minute, characters); wait > 0 {
 		return middleware.RateLimited(&middleware.Denied{What: fmt.Sprintf("%d characters a minute for this %s", limits.Characters, p.subject.Kind), RetryAfter: wait})
 	}

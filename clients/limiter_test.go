@@ -3,6 +3,7 @@ package clients
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -86,7 +87,13 @@ func TestLimitsHoldWithoutRedis(t *testing.T) {
 			if _, denied := l.Connect(t.Context(), s); denied == nil {
 				t.Error("a second place of one")
 			}
-			if problem := p.Text(t.Context(), 11); problem == nil {
+			if problem := p.Text(t.Context(), 11); problem == nil || !strings.Contains(problem.Resolution, "in parts") {
+				t.Errorf("eleven characters at once of ten a minute: %v", problem)
+			}
+			if problem := p.Text(t.Context(), 10); problem != nil {
+				t.Errorf("ten of ten: %v", problem)
+			}
+			if problem := p.Text(t.Context(), 1); problem == nil {
 				t.Error("eleven characters of ten")
 			}
 			p.Close()

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -246,6 +247,11 @@ func TestAttackTickets(t *testing.T) {
 	if _, status := g.ticket("not JSON", key...); status != 400 {
 		t.Errorf("a body of nonsense: %d", status)
 	}
+	for _, origin := range []string{"app.example.com", app + "/", "*", "null"} {
+		if _, status := g.ticket(`{"origin":"`+origin+`"}`, key...); status != 400 {
+			t.Errorf("a ticket for %q, which is no page: %d", origin, status)
+		}
+	}
 	ticket := give()
 	if got := g.knock("ticket="+ticket, "Origin", app); got != 101 {
 		t.Errorf("a ticket: %d", got)
@@ -288,6 +294,20 @@ func TestAttackTickets(t *testing.T) {
 		if strings.Contains(g.edge.output(), secret) {
 			t.Error("the log has a ticket")
 		}
+	}
+}
+
+func TestSayShowsItsKey(t *testing.T) {
+	g := startGuarded(t)
+	say := func(more ...string) string {
+		out, _ := exec.Command(binary, append([]string{"say", "Hello.", "-o", filepath.Join(t.TempDir(), "x.wav"), "--url", g.url}, more...)...).CombinedOutput()
+		return string(out)
+	}
+	if out := say(); !strings.Contains(out, "Authorization: Bearer") {
+		t.Errorf("without a key it says %q", out)
+	}
+	if out := say("--header", "Authorization: Bearer "+g.apiKey); !strings.Contains(out, "0 gaps") {
+		t.Errorf("with its key it says %q", out)
 	}
 }
 

@@ -47,7 +47,7 @@ func Stream(hub *session.Hub, cfg StreamConfig, log *slog.Logger) *fiber.App {
 		BodyLimit:      64 << 10,
 	})
 	s := &stream{hub: hub, cfg: cfg, log: log}
-	doors := []fiber.Handler{s.upgradeRequired, cfg.Proxies.Check, cfg.Origins.Check(hub.Refused)}
+	doors := []fiber.Handler{s.upgradeRequired, cfg.Proxies.Check, cfg.Origins.Check(hub.Refused, log)}
 	limit := func(subjectOf func(*fiber.Ctx) middleware.Subject) fiber.Handler {
 		return middleware.Limit(cfg.Limiter, subjectOf, hub.Refused, untilClosed)
 	}

@@ -193,13 +193,14 @@ func (a *Auth) redeem(ctx context.Context, ticket, origin string) (Identity, err
 	if a.cfg.Tickets == nil {
 		return Identity{}, errNoTicket
 	}
+	page, _ := parseOrigin(origin)
 	t, err := a.cfg.Tickets.Take(ctx, hashTicket(ticket))
 	switch {
 	case errors.Is(err, ErrNoTicket):
 		return Identity{}, errTicket
 	case err != nil:
 		return Identity{}, fmt.Errorf("%w: %w", errNoStore, err)
-	case t.Origin != "" && t.Origin != origin:
+	case t.Origin != "" && t.Origin != page:
 		return Identity{}, errOrigin
 	case !t.Expires.IsZero() && time.Now().After(t.Expires):
 		return Identity{}, errTicket
@@ -235,6 +236,13 @@ func (a *Auth) GiveTicket(refused func(*session.Error)) fiber.Handler {
 		}{c.Get(fiber.HeaderOrigin)}
 		if len(c.Body()) > 0 && json.Unmarshal(c.Body(), &ask) != nil {
 			return refuse(session.Errorf(session.InvalidMessage, `Send {"origin":"https://app.example.com"}, or nothing`, "the body is not what was expected"))
+		}
+		if ask.Origin != "" {
+			origin, ok := parseOrigin(ask.Origin)
+			if !ok {
+				return refuse(session.Errorf(session.InvalidMessage, "Name it as browsers do: https://app.example.com", "%.100q is not a page's origin", ask.Origin))
+			}
+			ask.Origin = origin
 		}
 		ticket := rand.Text()
 		if err := a.cfg.Tickets.Put(c.UserContext(), hashTicket(ticket), Ticket{id, ask.Origin}, a.cfg.TicketTTL); err != nil {

@@ -2,6 +2,7 @@ package middleware
 
 import (
 	"fmt"
+	"log/slog"
 	"net/url"
 	"slices"
 	"strings"
@@ -19,30 +20,52 @@ type Origins []string
 func ParseOrigins(text string) (Origins, error) {
 	var all Origins
 	for s := range strings.SplitSeq(text, ",") {
-		s = strings.ToLower(strings.TrimSpace(s))
+		s = strings.TrimSpace(s)
 		if s == "" {
 			continue
 		}
-		u, err := url.Parse(strings.Replace(s, "*.", "wildcard.", 1))
-		if s != "*" && (err != nil || u.Scheme == "" || u.Host == "" || u.Path != "" || strings.Contains(u.Host, "*")) {
+		scheme, name, _ := strings.Cut(s, "://")
+		name, wild := strings.CutPrefix(name, "*.")
+		origin, ok := parseOrigin(scheme + "://" + name)
+		if s == "*" {
+			origin, ok = s, true
+		}
+		if !ok || strings.Contains(name, "*") {
 			return nil, fmt.Errorf("%.80q is not an origin", s)
 		}
-		all = append(all, s)
+		if wild {
+			origin = strings.Replace(origin, "://", "://*.", 1)
+		}
+		all = append(all, origin)
 	}
 	return all, nil
+}
+
+// parseOrigin returns the origin as browsers write it: scheme://host, and the port
+// where it is not the scheme's own.
+func parseOrigin(text string) (origin string, ok bool) {
+	u, err := url.Parse(strings.ToLower(text))
+	if err != nil || u.Host == "" || u.Scheme+"://"+u.Host != strings.ToLower(text) {
+		return "", false
+	}
+	port := map[string]string{"http": ":80", "https": ":443"}[u.Scheme]
+	return u.Scheme + "://" + strings.TrimSuffix(u.Host, port), true
 }
 
 // Allow reports whether a page of the origin may connect to the host. A client
 // without an origin is no browser.
 func (o Origins) Allow(origin, host string) bool {
-	origin = strings.ToLower(origin)
-	if origin == "" || slices.Contains(o, "*") || slices.Contains(o, origin) {
+	if origin == "" || slices.Contains(o, "*") {
 		return true
 	}
-	scheme, name, ok := strings.Cut(origin, "://")
+	origin, ok := parseOrigin(origin)
 	if !ok {
 		return false // a sandboxed page calls itself null
 	}
+	if slices.Contains(o, origin) {
+		return true
+	}
+	scheme, name, _ := strings.Cut(origin, "://")
 	if name == strings.ToLower(host) {
 		return true
 	}
@@ -53,11 +76,12 @@ func (o Origins) Allow(origin, host string) bool {
 }
 
 // Check refuses pages of other origins. refused counts them.
-func (o Origins) Check(refused func(*session.Error)) fiber.Handler {
+func (o Origins) Check(refused func(*session.Error), log *slog.Logger) fiber.Handler {
 	return func(c *fiber.Ctx) error {
 		if origin := c.Get(fiber.HeaderOrigin); !o.Allow(origin, string(c.Request().Host())) {
 			problem := session.Errorf(session.ForbiddenOrigin, "Open the page from a place that may, or have the operator add its origin to ALLOWED_ORIGINS",
 				"pages of %.100q may not connect", origin)
+			log.Info("a page was not let in", "remote", c.IP(), "cause", problem.Cause, "resolution", problem.Resolution, "runbook", problem.Code.Runbook())
 			refused(problem)
 			return Refuse(c, refusalOf(problem))
 		}

@@ -31,12 +31,25 @@ func TestOrigins(t *testing.T) {
 		{"http://localhost:3001", false},
 		{"https://edge.example.net", true}, // the edge's own host
 		{"https://edge.example.net:444", false},
+		{"https://evil.net/.example.org", false},
+		{"https://evil.net?.example.org", false},
+		{"https://evil.net#.example.org", false},
+		{"https://evil.net@a.example.org", false},
+		{"https://app.example.com/", false},
 		{"null", false},
 		{"file://", false},
 	} {
 		if got := allowed.Allow(test.origin, "edge.example.net"); got != test.want {
 			t.Errorf("%q is allowed: %t", test.origin, got)
 		}
+	}
+	for _, text := range []string{"app.example.com", "https://", "https://a.*.com", "https://*", "https://**.com", "https://a.com/", "https://u@a.com", "null"} {
+		if got, err := ParseOrigins(text); err == nil {
+			t.Errorf("%q passed as %q", text, got)
+		}
+	}
+	if usual, err := ParseOrigins("HTTPS://App.Example.com:443"); err != nil || !usual.Allow("https://app.example.com", "edge") {
+		t.Errorf("an origin in another spelling is %q, %v", usual, err)
 	}
 	if !(Origins{"*"}).Allow("https://anyone.net", "edge") || (Origins{}).Allow("https://anyone.net", "edge") {
 		t.Error("* allows all, and nothing allows none")
