@@ -179,6 +179,10 @@ func dialFault(endpoint string, response *http.Response, err error) error {
 	if tlsErr, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return &fault{exitFailed, fmt.Sprintf("%s does not speak TLS (%s)", host, tlsErr.Msg), "Use ws:// in the URL, or the port that speaks TLS"}
 	}
+	if certErr, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return &fault{exitFailed, fmt.Sprintf("the certificate of %s is not to be trusted (%v)", host, certErr.Err),
+			"Run voxedge doctor on the URL; SSL_CERT_FILE may name a certificate of your own"}
+	}
 	if response == nil {
 		return &fault{exitFailed, fmt.Sprintf("there is no edge at %s (%v)", host, rootCause(err)),
 			"Start one with 'voxedge dev', or give its URL with --url"}

@@ -2,6 +2,7 @@ package app
 
 import (
 	"io"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -143,6 +144,8 @@ func sayFailed(t *testing.T, status int, want []string, stdin io.Reader, args ..
 func TestSayTellsWhyItCannot(t *testing.T) {
 	r := startEdge(t, map[string]string{"MAX_UTTERANCE_CHARS": "10050"})
 	server := strings.TrimSuffix(r.url, "/v1/stream")
+	stranger := httptest.NewTLSServer(nil)
+	defer stranger.Close()
 	tests := []struct {
 		name   string
 		status int
@@ -150,6 +153,7 @@ func TestSayTellsWhyItCannot(t *testing.T) {
 		args   []string
 	}{
 		{"no edge", 1, []string{"ws://127.0.0.1:1", "voxedge dev"}, []string{"--url", "ws://127.0.0.1:1/v1/stream", "Hello"}},
+		{"a certificate of nobody", 1, []string{"certificate", "voxedge doctor"}, []string{"--url", strings.Replace(stranger.URL, "https", "wss", 1), "Hello"}},
 		{"no WebSocket URL", 2, []string{"http://localhost:8080", "ws://"}, []string{"--url", "http://localhost:8080", "Hello"}},
 		{"no URL", 2, []string{"ws://"}, []string{"--url", "localhost", "Hello"}},
 		{"another path", 1, []string{"404", "--url"}, []string{"--url", server + "/nothing", "Hello"}},

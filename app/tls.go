@@ -85,7 +85,7 @@ func serverTLS(cfg Config, log *slog.Logger) (*tls.Config, error) {
 	}
 	c, err := newCertificate(cfg.TLSCertFile, cfg.TLSKeyFile, log)
 	if err != nil {
-		return nil, &fault{exitFailed, err.Error(), "Correct TLS_CERT_FILE and TLS_KEY_FILE"}
+		return nil, &fault{exitUsage, err.Error(), "Correct TLS_CERT_FILE and TLS_KEY_FILE"}
 	}
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
@@ -100,16 +100,16 @@ func workerTLS(cfg Config, log *slog.Logger) (*tls.Config, error) {
 	}
 	authority, err := os.ReadFile(cfg.WorkerTLSCA)
 	if err != nil {
-		return nil, &fault{exitFailed, err.Error(), "Correct WORKER_TLS_CA"}
+		return nil, &fault{exitUsage, err.Error(), "Correct WORKER_TLS_CA"}
 	}
 	conf := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: x509.NewCertPool(), ServerName: cfg.WorkerTLSServerName}
 	if !conf.RootCAs.AppendCertsFromPEM(authority) {
-		return nil, &fault{exitFailed, fmt.Sprintf("%s holds no certificate", cfg.WorkerTLSCA), "Correct WORKER_TLS_CA"}
+		return nil, &fault{exitUsage, fmt.Sprintf("%s holds no certificate", cfg.WorkerTLSCA), "Correct WORKER_TLS_CA"}
 	}
 	if cfg.WorkerTLSCert != "" {
 		own, err := newCertificate(cfg.WorkerTLSCert, cfg.WorkerTLSKey, log)
 		if err != nil {
-			return nil, &fault{exitFailed, err.Error(), "Correct WORKER_TLS_CERT and WORKER_TLS_KEY"}
+			return nil, &fault{exitUsage, err.Error(), "Correct WORKER_TLS_CERT and WORKER_TLS_KEY"}
 		}
 		conf.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return own.get(), nil }
 	}
@@ -124,7 +124,7 @@ func listenTLS(cfg Config, log *slog.Logger) (*tls.Config, error) {
 		return nil, err
 	}
 	if client.GetClientCertificate == nil {
-		return nil, &fault{exitFailed, "WORKER_TLS_CA is set, and WORKER_TLS_CERT is not", "Give the worker a certificate, or leave WORKER_TLS_CA out"}
+		return nil, &fault{exitUsage, "WORKER_TLS_CA is set, and WORKER_TLS_CERT is not", "Give the worker a certificate, or leave WORKER_TLS_CA out"}
 	}
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12, ClientCAs: client.RootCAs, ClientAuth: tls.RequireAndVerifyClientCert,
