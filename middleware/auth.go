@@ -116,7 +116,7 @@ var (
 	errNoTicket = errors.New("tickets are not given here")
 )
 
-var errTicketsAway = session.Errorf(session.ConnectionError, "Try again in a second", "tickets cannot be looked up or given now")
+var errTicketsAway = session.Errorf(session.ConnectionError, "Try again in a second, with a fresh ticket", "tickets cannot be looked up or given now")
 
 func (a *Auth) identify(ctx context.Context, header, ticket, origin string) (Identity, error) {
 	switch {
