@@ -45,7 +45,7 @@ func (c command) complain(problems []Problem) {
 		_, _ = fmt.Fprintf(c.stdout, "❌ %-26s %s. %s.\n", p.Name, p.Cause, p.Resolution)
 	}
 	if len(problems) > 0 {
-		_, _ = fmt.Fprintf(c.stdout, "\n%d to correct; %s has all variables.\n", len(problems), doctor.ConfigInvalid.Link())
+		_, _ = fmt.Fprintf(c.stdout, "\n%d to correct: %s. All variables are in .env.example.\n", len(problems), doctor.ConfigInvalid.Link())
 	}
 }
 
