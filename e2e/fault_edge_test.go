@@ -78,6 +78,26 @@ func TestFaultConnectionReset(t *testing.T) {
 	}
 }
 
+// Text that lay unread in the old connection is not among what the edge has
+// accepted, and the client says it again. The limit has it lie there.
+func TestFaultTextLostWithItsConnection(t *testing.T) {
+	s := startSystem(t)
+	s.worker("w1")
+	edge, url := s.edge("MAX_MESSAGES_PER_SECOND=1")
+	edge.await(1, "worker is healthy")
+	l := listen(t, "", url)
+	for range 2 {
+		l.send(map[string]any{"type": "ping"})
+	}
+	l.say("lost")
+	_ = l.ws.CloseNow()
+	l.expectEnd(l.hear(1), len("lost"))
+	if l.resumes != 1 {
+		t.Errorf("%d resumes", l.resumes)
+	}
+	edge.await(1, "session ended", "session_id", l.id, "messages", 2)
+}
+
 // SIGTERM: a short utterance ends in peace, a long one is cut at the limit and
 // goes on elsewhere.
 func TestFaultEdgeDrained(t *testing.T) {

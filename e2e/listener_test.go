@@ -72,11 +72,11 @@ func (l *listener) dial(url string) error {
 	ws.SetReadLimit(1 << 20)
 	l.ws = ws
 	m, err := l.read()
-	if err != nil {
-		return err
+	if err == nil && (m.Type != "session_start" || l.id != "" && m.SessionID != l.id) {
+		err = fmt.Errorf("first message: %+v", m)
 	}
-	if m.Type != "session_start" || l.id != "" && m.SessionID != l.id {
-		return fmt.Errorf("first message: %+v", m)
+	if err != nil {
+		return errors.Join(err, ws.CloseNow())
 	}
 	if l.id != "" {
 		l.resumes++
@@ -87,12 +87,12 @@ func (l *listener) dial(url string) error {
 }
 
 // sayAgain says what was lost with the connection on its way to the edge, or
-// with an edge before it reached the journal.
+// with an edge before it reached the journal: not what has been heard to its end.
 func (l *listener) sayAgain(accepted uint64) {
 	if accepted <= l.ended && uint64(len(l.said)) > l.ended {
 		l.place = 0 // what was heard of it was the start of what comes again
 	}
-	for _, text := range l.said[min(accepted, uint64(len(l.said))):] {
+	for _, text := range l.said[max(accepted, l.ended):] {
 		l.send(map[string]any{"type": "text", "text": text})
 	}
 }
@@ -122,6 +122,7 @@ func (l *listener) send(v any) {
 
 func (l *listener) say(text string) {
 	l.t.Helper()
+	l.said = append(l.said, text)
 	l.send(map[string]any{"type": "text", "text": text})
 }
 

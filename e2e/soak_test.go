@@ -96,6 +96,8 @@ func TestSoak(t *testing.T) {
 	var urls []string
 	for range 2 {
 		edge, url := s.edge("MAX_CONNECTIONS=1000")
+		edge.await(1, "worker is healthy", "worker", "w1")
+		edge.await(1, "worker is healthy", "worker", "w2")
 		edges, urls = append(edges, edge), append(urls, url)
 	}
 	warm := listen(t, "pacing=none", urls...) // so that what is made once is made before the count
