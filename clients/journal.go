@@ -68,11 +68,12 @@ func (j *Journal) Run(ctx context.Context) {
 // Taken yields the sessions of this edge that others have taken, while Run runs.
 func (j *Journal) Taken() <-chan session.Taken { return j.taken }
 
-// save leaves alone what an edge with a newer epoch owns: one above ARGV[4].
-// Another edge that owned it until now, and lives, is told.
+// save leaves alone what an edge with a newer epoch owns: one above ARGV[4], or
+// the same that another edge has taken while this one could not ask. Another edge
+// that owned it until now, and lives, is told.
 var save = redis.NewScript(`
 local old = redis.call("HMGET", KEYS[1], "epoch", "edge")
-if old[1] and tonumber(old[1]) > tonumber(ARGV[4]) then return 0 end
+if old[1] and (tonumber(old[1]) > tonumber(ARGV[4]) or old[1] == ARGV[1] and old[2] ~= ARGV[5]) then return 0 end
 redis.call("HSET", KEYS[1], "epoch", ARGV[1], "record", ARGV[2], "edge", ARGV[5])
 redis.call("PEXPIRE", KEYS[1], ARGV[3])
 if old[2] and old[2] ~= ARGV[5] then redis.call("PUBLISH", ARGV[6] .. old[2], ARGV[7] .. " " .. old[1]) end
@@ -141,11 +142,18 @@ func (j *Journal) Take(ctx context.Context, r *session.Record) error {
 	return nil
 }
 
-// Forget removes sessions that are over for good.
-func (j *Journal) Forget(ctx context.Context, ids []string) error {
-	keys := make([]string, len(ids))
-	for i, id := range ids {
-		keys[i] = JournalPrefix + id
+// forget leaves alone what an edge with a newer epoch owns.
+var forget = redis.NewScript(`
+local epoch = redis.call("HGET", KEYS[1], "epoch")
+if epoch and tonumber(epoch) <= tonumber(ARGV[1]) then return redis.call("DEL", KEYS[1]) end
+return 0`)
+
+// Forget removes sessions that are over for good, in one round trip.
+func (j *Journal) Forget(ctx context.Context, over map[string]int64) error {
+	pipe := j.redis.Pipeline()
+	for id, epoch := range over {
+		forget.Eval(ctx, pipe, []string{JournalPrefix + id}, epoch)
 	}
-	return j.redis.Del(ctx, keys...).Err()
+	_, err := pipe.Exec(ctx)
+	return err
 }

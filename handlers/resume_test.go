@@ -325,6 +325,32 @@ func TestResumeAfterAFailedUtterance(t *testing.T) {
 	}
 }
 
+// Nobody can speak what the client has heard the start of: its end is told, and
+// what comes next is heard from its own start.
+func TestAFailureWhileSkipping(t *testing.T) {
+	var broken atomic.Bool
+	e := startEdge(t, testConfig(), func(ctx context.Context, script *session.Script, emit func(session.Frame) error) error {
+		if broken.Load() {
+			return errors.New("broken")
+		}
+		return aFrameARune(ctx, script, emit)
+	})
+	c, start := e.greeted("pacing=none")
+	c.say("abcdef", true)
+	for range 6 {
+		c.next()
+	}
+	_ = c.ws.CloseNow()
+	broken.Store(true)
+	c = e.resume(start, 4)
+	c.expect("error")
+	m := c.next()
+	must(t, m.Reason == "failed" && m.LastSequence == 4, "%+v", m)
+	broken.Store(false)
+	c.say("xyz", true)
+	c.hear(5, 3, session.Completed)
+}
+
 // An utterance that was stopped before any worker was given it has no frames,
 // and must not be in the way of those that come behind it.
 func TestResumeBehindAnUtteranceThatWasNeverSpoken(t *testing.T) {

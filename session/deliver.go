@@ -63,6 +63,9 @@ func (s *Session) enqueueEnd(u *utterance, skipped uint64, err error) {
 		return
 	}
 	s.position += skipped
+	if err != nil && s.skip > 0 { // it failed within what the client has: what is spoken next is all new
+		s.position, s.skip = s.sequence, 0
+	}
 	u.last = s.position
 	s.queue.pushEnd(u, err)
 	s.deliver(time.Now())
@@ -184,15 +187,14 @@ func (s *Session) finishUtterance(e *entry) {
 	u, err := e.utterance, e.err
 	s.pop()
 	s.utterances = s.utterances[1:]
+	why, problem := Completed, (*Error)(nil)
 	if err != nil {
-		problem := asError(err)
+		why, problem = Failed, asError(err)
 		s.logger().WarnContext(u.ctx, "utterance failed", "utterance", u.number, "code", problem.Code,
 			"cause", problem.Error(), "resolution", problem.Resolution, "runbook", problem.Code.Runbook())
-		s.report(problem)
-		s.utteranceOver(u, Failed, problem)
-	} else {
-		s.utteranceOver(u, Completed, nil)
 	}
+	s.endUtterance(u, why)
+	s.tellEnd(u, why, problem)
 	s.turn = time.Now()
 	s.story.heard = s.turn // a session is not idle while it speaks
 	if len(s.utterances) == 0 {
@@ -219,6 +221,7 @@ func (s *Session) flush() {
 	switch {
 	case err == nil:
 		s.deliver(time.Now())
+		s.flushIfBlocked() // what was written since, though nothing is due
 	case s.state == Ended:
 		s.conn.Abort()
 	default:

@@ -27,6 +27,7 @@ type Record struct {
 	Utterances []RecordedUtterance `json:"utterances,omitempty"`
 
 	unowned bool // the journal cannot be asked who owns it
+	stale   bool // it is the journal's: more frames may have been written than it says
 }
 
 // RecordedUtterance is an utterance that the client may not have heard all of.
@@ -69,8 +70,9 @@ type Journal interface {
 	// Taken yields the sessions of this edge that another has taken. What is lost
 	// on the way, Save finds out.
 	Taken() <-chan Taken
-	// Forget removes sessions that are over for good.
-	Forget(ctx context.Context, ids []string) error
+	// Forget removes sessions that are over for good, by their ids, but not those of
+	// a newer epoch than theirs.
+	Forget(ctx context.Context, over map[string]int64) error
 }
 
 // hashToken is what of a resume token leaves the process.

@@ -24,7 +24,7 @@ type keeper struct {
 
 	mu     sync.Mutex
 	dirty  map[*Session]struct{}
-	over   map[string]struct{}   // to be forgotten
+	over   map[string]int64      // epochs of sessions to be forgotten
 	lost   map[string]lostRecord // of sessions that may be resumed here
 	wake   chan struct{}
 	failed bool // the last save
@@ -33,13 +33,13 @@ type keeper struct {
 type lostRecord struct {
 	record Record
 	until  time.Time
-	saved  bool
+	saved  bool // or being saved
 }
 
 func newKeeper(journal Journal, window time.Duration, log *slog.Logger) *keeper {
 	return &keeper{
 		journal: journal, window: window, log: log, wake: make(chan struct{}, 1),
-		dirty: map[*Session]struct{}{}, over: map[string]struct{}{}, lost: map[string]lostRecord{},
+		dirty: map[*Session]struct{}{}, over: map[string]int64{}, lost: map[string]lostRecord{},
 	}
 }
 
@@ -53,6 +53,7 @@ func (k *keeper) changed(s *Session) {
 // leave takes the last record of a session whose client may come back, unless
 // it has come back already.
 func (k *keeper) leave(r Record) {
+	r.unowned = false
 	k.mu.Lock()
 	if l, ok := k.lost[r.ID]; !ok || l.record.Epoch <= r.Epoch {
 		k.lost[r.ID] = lostRecord{record: r, until: time.Now().Add(k.window)}
@@ -61,11 +62,13 @@ func (k *keeper) leave(r Record) {
 	k.nudge()
 }
 
-// forget drops a session that is over for good.
-func (k *keeper) forget(id string) {
+// forget drops a session that is over for good, unless it has been taken since.
+func (k *keeper) forget(id string, epoch int64) {
 	k.mu.Lock()
-	delete(k.lost, id)
-	k.over[id] = struct{}{}
+	if l, ok := k.lost[id]; ok && l.record.Epoch <= epoch {
+		delete(k.lost, id)
+	}
+	k.over[id] = max(k.over[id], epoch)
 	k.mu.Unlock()
 	k.nudge()
 }
@@ -149,10 +152,9 @@ func (k *keeper) save() bool {
 	}
 	k.tell(err)
 	if err != nil {
-		k.again(sessions, over)
+		k.again(sessions, records, over)
 		return false
 	}
-	k.saved(records)
 	for _, taken := range superseded {
 		for _, s := range sessions {
 			s.taken(taken)
@@ -162,7 +164,7 @@ func (k *keeper) save() bool {
 }
 
 // due takes what is to be saved, and drops what was lost too long ago.
-func (k *keeper) due() (sessions []*Session, records []Record, over []string) {
+func (k *keeper) due() (sessions []*Session, records []Record, over map[string]int64) {
 	k.mu.Lock()
 	now := time.Now()
 	for id, l := range k.lost {
@@ -170,12 +172,11 @@ func (k *keeper) due() (sessions []*Session, records []Record, over []string) {
 			delete(k.lost, id)
 		} else if !l.saved {
 			records = append(records, l.record)
+			l.saved = true
+			k.lost[id] = l
 		}
 	}
-	for id := range k.over {
-		over = append(over, id)
-	}
-	clear(k.over)
+	over, k.over = k.over, map[string]int64{}
 	for s := range k.dirty {
 		sessions = append(sessions, s)
 	}
@@ -190,27 +191,22 @@ func (k *keeper) due() (sessions []*Session, records []Record, over []string) {
 }
 
 // again puts back what could not be saved.
-func (k *keeper) again(sessions []*Session, over []string) {
+func (k *keeper) again(sessions []*Session, records []Record, over map[string]int64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, s := range sessions {
 		k.dirty[s] = struct{}{}
 	}
-	for _, id := range over {
-		k.over[id] = struct{}{}
-	}
-	k.nudge()
-}
-
-func (k *keeper) saved(records []Record) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	for _, r := range records {
-		if l, ok := k.lost[r.ID]; ok && l.record.Epoch == r.Epoch {
-			l.saved = true
+		if l, ok := k.lost[r.ID]; ok {
+			l.saved = false
 			k.lost[r.ID] = l
 		}
 	}
+	for id, epoch := range over {
+		k.over[id] = max(k.over[id], epoch)
+	}
+	k.nudge()
 }
 
 func (k *keeper) tell(err error) {

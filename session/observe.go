@@ -70,7 +70,7 @@ func (s *Session) tellTimings(u *utterance) {
 }
 
 // observed hands on what an utterance that is over sounded like.
-func (s *Session) observed(u *utterance, why Reason, err error) {
+func (s *Session) observed(u *utterance, why Reason, problem *Error) {
 	s.story.utteranceOver(why, &u.sound)
 	s.hub.recorder.UtteranceEnded(string(why), u.script.Runes(), u.frames)
 	s.hub.recorder.Frames(&u.sound.waits, &u.sound.lateness, u.sound.underruns)
@@ -78,6 +78,10 @@ func (s *Session) observed(u *utterance, why Reason, err error) {
 		s.allowance.Spoken(time.Duration(u.frames) * FrameDuration) //nolint:gosec // a count
 	}
 	worker, model := s.speaker.Worker()
+	var err error
+	if problem != nil {
+		err = problem
+	}
 	u.trace.End(telemetry.UtteranceEnd{
 		Reason: string(why), Worker: worker, Model: model, Characters: u.script.Runes(), Frames: u.frames,
 		Underruns: u.sound.underruns, FirstAudio: u.sound.first, WorstLateness: u.sound.lateness.Max, Err: err,

@@ -47,15 +47,15 @@ func (h *Hub) Resume(ctx context.Context, id, token, client string, after uint64
 }
 
 func (h *Hub) takeOver(ctx context.Context, id, token, client string, after uint64) (Record, error) {
-	record, fresh, err := h.locate(ctx, id, token)
+	record, here, err := h.locate(ctx, id, token)
 	if err == nil && record.Client != client {
 		err = fmt.Errorf("%w of %q", ErrNoRecord, client)
 	}
-	if err == nil && !record.reaches(after, fresh) {
+	if err == nil && !record.reaches(after) {
 		err = fmt.Errorf("%w %d (written: %d, known from: %d)", errUnknownFrame, after, record.Sequence, record.firstKnown())
 	}
 	if err == nil {
-		err = h.own(ctx, &record, fresh)
+		err = h.own(ctx, &record, here)
 	}
 	return record, err
 }
@@ -78,9 +78,9 @@ func notResumed(err error) *Error {
 		"the store of lost sessions cannot be reached")
 }
 
-// locate finds the newest record of the session. It is fresh when the session
-// was last at this edge, and not what another has come to write of it.
-func (h *Hub) locate(ctx context.Context, id, token string) (r Record, fresh bool, err error) {
+// locate finds the newest record of the session, which is this edge's own or
+// what another has come to write of it in the journal.
+func (h *Hub) locate(ctx context.Context, id, token string) (r Record, here bool, err error) {
 	local, here, lived := h.locateHere(id, token)
 	switch {
 	case h.keeper.journal == nil && here:
@@ -91,16 +91,17 @@ func (h *Hub) locate(ctx context.Context, id, token string) (r Record, fresh boo
 		return r, false, ErrNoRecord
 	}
 	r, err = h.keeper.journal.Load(ctx, id)
+	r.stale = true
 	switch {
 	case here && err != nil && !errors.Is(err, ErrNoRecord):
 		local.unowned = true // the journal is away, but the session was this edge's
-		r, fresh, err = local, true, nil
+		return local, true, nil
 	case here && (err != nil || r.Epoch <= local.Epoch):
-		r, fresh, err = local, true, nil // at least as new
+		return local, true, nil // at least as new
 	case err == nil && !r.owns(token):
 		err = ErrNoRecord
 	}
-	return r, fresh, err
+	return r, false, err
 }
 
 // locateHere finds the record of a session that is or was at this edge. One
@@ -128,12 +129,12 @@ func (h *Hub) locateHere(id, token string) (r Record, here, lived bool) {
 }
 
 // own makes the record this edge's, so that no other writes it any more.
-func (h *Hub) own(ctx context.Context, r *Record, fresh bool) error {
+func (h *Hub) own(ctx context.Context, r *Record, here bool) error {
 	if h.keeper.journal == nil || r.unowned {
 		return h.keeper.take(r)
 	}
 	err := h.keeper.journal.Take(ctx, r)
-	if err != nil && fresh && !errors.Is(err, ErrTaken) {
+	if err != nil && here && !errors.Is(err, ErrTaken) {
 		return h.keeper.take(r) // the journal is away, but the session was this edge's
 	}
 	return err
@@ -185,9 +186,9 @@ func (h *Hub) followTaken(taken <-chan Taken) {
 
 // reaches reports whether the session can go on behind the frame after: that
 // must not lie before the first utterance that is still known, nor behind all
-// that was ever written, which only a fresh record knows.
-func (r *Record) reaches(after uint64, fresh bool) bool {
-	if fresh && after > r.Sequence {
+// that was ever written, which a stale record does not know.
+func (r *Record) reaches(after uint64) bool {
+	if !r.stale && after > r.Sequence {
 		return false
 	}
 	return after+1 >= r.firstKnown()

@@ -191,22 +191,33 @@ func (s *Session) silence() {
 		if u.last = s.sequence; u.first == 0 { // no worker was given it
 			u.first = s.sequence + 1
 		}
-		s.utteranceOver(u, why, nil)
+		s.endUtterance(u, why)
 	}
 	s.room.Broadcast()
+	for _, u := range stopped {
+		s.tellEnd(u, why, nil)
+	}
 }
 
-// utteranceOver tells the client and the worker's stream that u is over. The
+// endUtterance takes down that u is over, before anything is said of it: if the
+// connection turns out to be lost then, the record has it. tellEnd follows. The
 // lock is held.
-func (s *Session) utteranceOver(u *utterance, why Reason, err error) {
+func (s *Session) endUtterance(u *utterance, why Reason) {
 	u.over = true
 	u.cancel()
 	if s.open == u {
 		s.open = nil
 	}
-	s.observed(u, why, err)
 	s.remember(u, why)
 	s.changed()
+}
+
+// tellEnd tells the client that u is over, and why if it failed. The lock is held.
+func (s *Session) tellEnd(u *utterance, why Reason, problem *Error) {
+	if problem != nil {
+		s.report(problem)
+	}
+	s.observed(u, why, problem)
 	if s.state != Ended {
 		s.send(utteranceEndMessage{"utterance_end", u.number, u.last, string(why), u.trace.TraceID()})
 	}
@@ -314,7 +325,7 @@ func (s *Session) finish(reason string, closeCode int, cause error, leave bool) 
 	if leave {
 		s.hub.keeper.leave(s.record())
 	} else if reason != resumedElsewhere {
-		s.hub.keeper.forget(s.id)
+		s.hub.keeper.forget(s.id, s.epoch)
 	}
 	s.transition(eventEnd)
 	s.silence()

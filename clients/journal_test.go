@@ -1,0 +1,86 @@
+package clients
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/voxedge/voxedge/session"
+)
+
+// twoEdges are the journals of two edges that share a Redis.
+func twoEdges(t *testing.T) (here, there *Journal) {
+	t.Helper()
+	r := startRedis(t)
+	return NewJournal(r.client(), time.Minute), NewJournal(r.client(), time.Minute)
+}
+
+func journalled(t *testing.T, j *Journal, r session.Record) (superseded []session.Taken) {
+	t.Helper()
+	superseded, err := j.Save(t.Context(), []session.Record{r})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return superseded
+}
+
+// epochOf is that of the session's record, or 0 where there is none.
+func epochOf(t *testing.T, j *Journal, id string) int64 {
+	t.Helper()
+	r, err := j.Load(t.Context(), id)
+	if errors.Is(err, session.ErrNoRecord) {
+		return 0
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.Epoch
+}
+
+func TestJournalHasOneOwner(t *testing.T) {
+	here, there := twoEdges(t)
+	first := session.Record{ID: "s", Epoch: 1, Sequence: 7}
+	if late := journalled(t, here, first); len(late) != 0 {
+		t.Fatalf("a new session is superseded: %v", late)
+	}
+	taken, err := there.Load(t.Context(), "s")
+	if err != nil || taken.Sequence != 7 {
+		t.Fatalf("%+v %v", taken, err)
+	}
+	if err := there.Take(t.Context(), &taken); err != nil || taken.Epoch != 2 {
+		t.Fatalf("%+v %v", taken, err)
+	}
+	if err := here.Take(t.Context(), &first); !errors.Is(err, session.ErrTaken) {
+		t.Errorf("taken twice: %v", err)
+	}
+	if late := journalled(t, here, first); len(late) != 1 || late[0] != (session.Taken{ID: "s", Epoch: 1}) {
+		t.Errorf("the former owner is not told: %v", late)
+	}
+	// It could not ask Redis, went on with its own, and has come to the same epoch.
+	if late := journalled(t, here, session.Record{ID: "s", Epoch: 2}); len(late) != 1 {
+		t.Errorf("two edges own one epoch: %v", late)
+	}
+	if late := journalled(t, there, taken); len(late) != 0 {
+		t.Errorf("the owner is superseded: %v", late)
+	}
+}
+
+func TestJournalForgetsNoNewerEpoch(t *testing.T) {
+	here, there := twoEdges(t)
+	journalled(t, here, session.Record{ID: "taken", Epoch: 1})
+	journalled(t, here, session.Record{ID: "over", Epoch: 3})
+	taken := session.Record{ID: "taken", Epoch: 1}
+	if err := there.Take(t.Context(), &taken); err != nil {
+		t.Fatal(err)
+	}
+	if err := here.Forget(context.Background(), map[string]int64{"taken": 1, "over": 3, "unknown": 1}); err != nil {
+		t.Fatal(err)
+	}
+	if epoch := epochOf(t, there, "taken"); epoch != 2 {
+		t.Errorf("the new owner's record has epoch %d", epoch)
+	}
+	if epoch := epochOf(t, here, "over"); epoch != 0 {
+		t.Errorf("what is over is still there, epoch %d", epoch)
+	}
+}

@@ -1,0 +1,63 @@
+package session
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+)
+
+// slowJournal keeps records in memory, and takes its time with the first save.
+type slowJournal struct {
+	saving  chan []Record // what each save is given
+	outcome chan error    // what becomes of it
+}
+
+func (j *slowJournal) Save(_ context.Context, records []Record) ([]Taken, error) {
+	j.saving <- records
+	return nil, <-j.outcome
+}
+
+func (*slowJournal) Load(context.Context, string) (Record, error)   { return Record{}, ErrNoRecord }
+func (*slowJournal) Take(context.Context, *Record) error            { return ErrTaken }
+func (*slowJournal) Taken() <-chan Taken                            { return nil }
+func (*slowJournal) Forget(context.Context, map[string]int64) error { return nil }
+
+// What a session leaves while an older record of it is being saved, is saved too,
+// and again when that fails.
+func TestTheLastRecordOfALostSessionIsSaved(t *testing.T) {
+	j := &slowJournal{make(chan []Record), make(chan error)}
+	k := newKeeper(j, time.Minute, slog.New(slog.DiscardHandler))
+	stop := make(chan struct{})
+	done := make(chan struct{})
+	go func() { defer close(done); k.run(stop) }()
+	defer func() { close(stop); <-done }()
+
+	k.leave(Record{ID: "a", Epoch: 1, Sequence: 10})
+	<-j.saving
+	k.leave(Record{ID: "a", Epoch: 1, Sequence: 20})
+	j.outcome <- nil
+	for _, becomes := range []error{context.DeadlineExceeded, nil} {
+		records := <-j.saving
+		if len(records) != 1 || records[0].Sequence != 20 {
+			t.Fatalf("saved %+v, want what was left last", records)
+		}
+		j.outcome <- becomes
+	}
+}
+
+// A session that is over for good is forgotten, but not one that its client has
+// resumed meanwhile.
+func TestForgettingKnowsEpochs(t *testing.T) {
+	k := newKeeper(nil, time.Minute, slog.New(slog.DiscardHandler))
+	left := Record{ID: "a", Epoch: 2, TokenHash: hashToken("secret")}
+	k.leave(left)
+	k.forget("a", 1)
+	if _, ok := k.lostHere("a", "secret"); !ok {
+		t.Error("the older connection's end has the newer one forgotten")
+	}
+	k.forget("a", 2)
+	if _, ok := k.lostHere("a", "secret"); ok {
+		t.Error("what is over for good can be resumed")
+	}
+}
