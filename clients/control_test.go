@@ -142,13 +142,35 @@ func TestWaitingForStopToBeToldEndsWithTheUtterance(t *testing.T) {
 
 // The worker has hung, and Control with it; the session must not.
 func TestAControlThatFailsIsNoFailureOfTheSession(t *testing.T) {
-	never := make(chan struct{}) // each command runs into its timeout
-	w := startWorker(t, "a", heldControl(never))
+	late := make(chan struct{})
+	w := startWorker(t, "a", func(w *ttsWorker) {
+		controllable(w)
+		w.control = func(context.Context, *proto.ControlRequest) { <-late }
+	})
 	e := startEdge(t, poolConfig(), w)
+	t.Cleanup(func() { close(late) })
 	s := e.session("s", session.Params{})
 	e.hearTone(s, "one")
 	s.Control(session.Stop)
 	e.hearTone(s, "two")
+	// The STOP may come late yet: it names a session that speaks no more.
+	if calls := w.heard("Synthesize"); len(calls) != 2 || calls[1] == calls[0] {
+		t.Errorf("it goes on under the same name: %q", calls)
+	}
+}
+
+// What a worker says of itself may change, but not that it was told to pause.
+func TestAPauseThatWasToldIsEnded(t *testing.T) {
+	w := startWorker(t, "a", controllable)
+	e := startEdge(t, poolConfig(), w)
+	s := e.session("s", session.Params{})
+	e.hearTone(s, "one")
+	s.Control(session.Pause)
+	w.await("Control s PAUSE")
+	e.endHealthChecks()
+	e.worker("a").update(func(state *workerState) { state.caps = &proto.Capabilities{} })
+	s.Control(session.Resume)
+	w.await("Control s RESUME")
 }
 
 func TestControlGoesToTheWorkerThatTookOver(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -365,5 +366,41 @@ func TestFailoverFromTheReferenceWorker(t *testing.T) {
 	checkTone(t, sp.frames, toneHz, 0, framesOf("a text that is long enough to be cut off in its middle"))
 	if calls := b.heard("Synthesize"); len(calls) != 1 {
 		t.Errorf("the other worker got %q, want one", calls)
+	}
+}
+
+// A worker, or a proxy before it, may take only so many streams at once: the next
+// waits in gRPC, and must not wait for ever.
+func TestAStreamThatCannotBeOpenedIsAStall(t *testing.T) {
+	release := make(chan struct{})
+	a := startWorker(t, "a", func(w *ttsWorker) {
+		preferred(w)
+		w.limits = []grpc.ServerOption{grpc.MaxConcurrentStreams(1)}
+		w.speak = func(u *utterance) error {
+			if u.first.GetText() == "hold" {
+				w.record("held")
+				select {
+				case <-release:
+				case <-u.Context().Done():
+				}
+			}
+			return speakTone(u)
+		}
+		w.excused = true // of the EndSession that waits behind the stream
+	})
+	b := startWorker(t, "b", nil)
+	cfg := poolConfig()
+	cfg.StartTimeout = time.Second
+	e := startEdge(t, cfg, a, b)
+	e.endHealthChecks()
+	one, two := e.session("one", voice), e.session("two", voice)
+	e.hearTone(one, "a")
+	e.hearTone(two, "b")
+	e.start(one, script("hold"), nil)
+	a.await("held")
+	e.hearTone(two, "text")
+	close(release)
+	if calls := b.heard("Synthesize"); len(calls) != 1 {
+		t.Errorf("the other worker got %q", calls)
 	}
 }

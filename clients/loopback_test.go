@@ -37,6 +37,7 @@ type ttsWorker struct {
 	name   string
 	addr   string
 	health *health.Server // nil: it has no grpc.health.v1
+	limits []grpc.ServerOption
 
 	speak   func(*utterance) error // speakTone unless set
 	start   func(context.Context, *proto.StartSessionRequest) (*proto.StartSessionResponse, error)
@@ -79,7 +80,7 @@ func (w *ttsWorker) serve(addr string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.addr = ln.Addr().String()
-	w.server = grpc.NewServer(grpc.WaitForHandlers(true))
+	w.server = grpc.NewServer(append(w.limits, grpc.WaitForHandlers(true))...)
 	w.served = make(chan error, 1)
 	proto.RegisterTTSServiceServer(w.server, w)
 	if w.health != nil {

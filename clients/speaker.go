@@ -290,7 +290,7 @@ func (s *speaker) endAt(w *Worker, wire string) {
 func (s *speaker) Control(c session.Command) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.bound == nil || !s.bound.state.Load().caps.GetSessionControl() {
+	if s.bound == nil || !s.bound.state.Load().caps.GetSessionControl() && !s.paused.Load() { // a pause that it was told of has an end
 		return
 	}
 	s.paused.Store(c == session.Pause)
@@ -319,6 +319,9 @@ func (s *speaker) tell(w *Worker, wire string) {
 		cancel()
 		if err != nil {
 			s.pool.log.Debug("Control failed", "session_id", s.id, "worker", w.Name, "command", command.String(), "cause", err.Error())
+			if command == proto.ControlCommand_STOP {
+				s.leave() // it may come late yet, and must not stop what is spoken next
+			}
 		}
 	}
 }

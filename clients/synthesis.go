@@ -25,16 +25,17 @@ func (s *speaker) synthesize(ctx context.Context, w *Worker, script *session.Scr
 	end := errLeft
 	defer func() { ended(end) }()
 
+	watch := newWatchdog(w, s.pool.cfg, &s.paused, cancel)
+	defer watch.close()
 	stream, err := w.tts.Synthesize(ctx, grpc.ForceCodecV2(frames))
 	if err != nil {
 		end = err
-		return &workerFault{worker: w, err: err, kind: kindOf(err)}
+		return streamFault(ctx, w, err)
 	}
+	watch.opened()
 	s.mu.Lock()
 	wire := s.wire
 	s.mu.Unlock()
-	watch := newWatchdog(w, s.pool.cfg, &s.paused, cancel)
-	defer watch.close()
 	sending.Go(func() { sendText(ctx, stream, wire, script, watch) })
 
 	out.restart()
@@ -52,10 +53,7 @@ func (s *speaker) synthesize(ctx context.Context, w *Worker, script *session.Scr
 			return out.finish() // an end without a final frame is an end
 		}
 		if err != nil {
-			if cause := context.Cause(ctx); errors.Is(cause, errStalled) {
-				err = cause
-			}
-			return &workerFault{worker: w, err: err, kind: kindOf(err)}
+			return streamFault(ctx, w, err)
 		}
 		if first {
 			w.firstFrame(time.Since(began))
@@ -78,6 +76,14 @@ func (s *speaker) synthesize(ctx context.Context, w *Worker, script *session.Scr
 			return nil
 		}
 	}
+}
+
+// streamFault is a stream's failure, or the stall that it was ended for.
+func streamFault(ctx context.Context, w *Worker, err error) *workerFault {
+	if cause := context.Cause(ctx); errors.Is(cause, errStalled) {
+		err = cause
+	}
+	return &workerFault{worker: w, err: err, kind: kindOf(err)}
 }
 
 // An utterance of more frames than these is no speech: a minute, and two seconds

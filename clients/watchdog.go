@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"time"
 )
@@ -21,12 +22,14 @@ type watchdog struct {
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
 
-	since atomic.Int64 // Unix nanoseconds of the start of the wait, or 0
-	phase atomic.Int32
+	since  atomic.Int64 // Unix nanoseconds of the start of the wait, or 0
+	phase  atomic.Int32
+	closed atomic.Bool
 }
 
 const (
-	phaseText  = iota // text is still coming in
+	phaseOpen  = iota // the stream is being opened, for which it may have to wait
+	phaseText         // text is still coming in
 	phaseFirst        // all text is sent, no frame has come
 	phaseFrames
 	phaseFinal // the last frame has come
@@ -40,11 +43,22 @@ const (
 
 func newWatchdog(w *Worker, cfg PoolConfig, paused *atomic.Bool, cancel context.CancelCauseFunc) *watchdog {
 	d := &watchdog{worker: w, cfg: cfg, paused: paused, cancel: cancel}
-	d.timer = time.AfterFunc(watchInterval, d.look)
+	d.waiting()
+	d.timer = time.AfterFunc(math.MaxInt64, d.look)
+	d.timer.Reset(watchInterval) // now that look finds the timer
 	return d
 }
 
-func (d *watchdog) close() { d.timer.Stop() }
+// close ends the looking, but for a look that is under way.
+func (d *watchdog) close() {
+	d.closed.Store(true)
+	d.timer.Stop()
+}
+
+func (d *watchdog) opened() {
+	d.since.Store(0)
+	d.phase.Store(phaseText)
+}
 
 func (d *watchdog) waiting() { d.since.Store(time.Now().UnixNano()) }
 
@@ -77,12 +91,16 @@ func (d *watchdog) look() {
 			return
 		}
 	}
-	d.timer.Reset(watchInterval)
+	if d.timer.Reset(watchInterval); d.closed.Load() {
+		d.timer.Stop()
+	}
 }
 
 func (d *watchdog) limit() time.Duration {
 	var limit time.Duration
 	switch d.phase.Load() {
+	case phaseOpen:
+		limit = d.cfg.StartTimeout
 	case phaseFirst:
 		limit = d.cfg.FirstFrameTimeout
 	case phaseFrames:

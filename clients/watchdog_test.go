@@ -11,7 +11,7 @@ import (
 )
 
 func TestWatchdog(t *testing.T) {
-	cfg := PoolConfig{FirstFrameTimeout: 10 * time.Second, StallTimeout: 3 * time.Second}
+	cfg := PoolConfig{StartTimeout: 5 * time.Second, FirstFrameTimeout: 10 * time.Second, StallTimeout: 3 * time.Second}
 	tests := []struct {
 		name    string
 		phase   int32
@@ -19,6 +19,9 @@ func TestWatchdog(t *testing.T) {
 		healthy bool
 		stalled bool
 	}{
+		{"while the stream is opened", phaseOpen, 4 * time.Second, true, false},
+		{"while the stream is opened, too long", phaseOpen, 6 * time.Second, true, true},
+		{"while the stream is opened, at a worker that is not healthy", phaseOpen, 2 * time.Second, false, true},
 		{"while the text comes in", phaseText, time.Hour, true, false},
 		{"while the text comes in, at a worker that is not healthy", phaseText, 2 * time.Second, false, true},
 		{"while the text comes in, at a worker that has just ceased to be healthy", phaseText, 500 * time.Millisecond, false, false},
@@ -46,7 +49,7 @@ func TestWatchdog(t *testing.T) {
 			d.close() // the test looks, not the timer
 			defer d.close()
 			d.phase.Store(tt.phase)
-			if tt.waited > 0 {
+			if d.since.Store(0); tt.waited > 0 {
 				d.since.Store(time.Now().Add(-tt.waited).UnixNano())
 			}
 			d.look()
@@ -66,6 +69,7 @@ func TestWatchdogCountsFromTheEndOfTheText(t *testing.T) {
 	defer cancel(nil)
 	d := newWatchdog(w, PoolConfig{FirstFrameTimeout: time.Minute}, new(atomic.Bool), cancel)
 	defer d.close()
+	d.opened()
 	d.since.Store(time.Now().Add(-time.Hour).UnixNano())
 	d.textSent()
 	d.look()
@@ -74,6 +78,20 @@ func TestWatchdogCountsFromTheEndOfTheText(t *testing.T) {
 	}
 	if limit := d.limit(); limit != time.Minute {
 		t.Errorf("after the text the limit is %s", limit)
+	}
+}
+
+// A look that is under way when the stream ends is the last.
+func TestWatchdogEnds(t *testing.T) {
+	w := &Worker{}
+	w.state.Store(&workerState{})
+	_, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	d := newWatchdog(w, PoolConfig{}, new(atomic.Bool), cancel)
+	d.close()
+	d.look()
+	if d.timer.Stop() {
+		t.Error("it looks again")
 	}
 }
 
