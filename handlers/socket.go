@@ -21,6 +21,10 @@ const (
 	// linger is how long a closing connection may take to send what waits and to
 	// answer the close message.
 	linger = 2 * time.Second
+	// acceptRetry is how long connections wait where there was no file descriptor,
+	// and complainEvery how often that is said.
+	acceptRetry   = 50 * time.Millisecond
+	complainEvery = 10 * time.Second
 )
 
 var errPending = errors.New("the client asks for more than it reads")
@@ -33,6 +37,8 @@ type listener struct {
 	slots  chan struct{} // one for each connection that is no WebSocket yet
 	closed chan struct{}
 	once   sync.Once
+
+	complained time.Time // the accepting goroutine's
 }
 
 // ListenConfig says what a listener expects.
@@ -54,7 +60,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	case <-l.closed:
 		return nil, net.ErrClosed
 	}
-	conn, err := l.Listener.Accept()
+	conn, err := l.accept()
 	if err != nil {
 		<-l.slots
 		return nil, err
@@ -68,6 +74,27 @@ func (l *listener) Accept() (net.Conn, error) {
 		s.tryWriteFunc, s.awaitWriteFunc = s.tryWrite, s.awaitWrite
 	}
 	return s, nil
+}
+
+// accept waits while the process has no file descriptor left for one more
+// connection: the HTTP server would take that for the end of the listener.
+func (l *listener) accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) {
+			return conn, err
+		}
+		if now := time.Now(); now.Sub(l.complained) >= complainEvery {
+			l.complained = now
+			l.log.Error("connections wait: the process has no file descriptor left", "cause", err.Error(),
+				"resolution", "raise the limit of open files (ulimit -n) above MAX_CONNECTIONS and what else the edge needs; voxedge preflight reckons it")
+		}
+		select {
+		case <-time.After(acceptRetry):
+		case <-l.closed:
+			return nil, net.ErrClosed
+		}
+	}
 }
 
 func (l *listener) Close() error {

@@ -19,9 +19,14 @@ import (
 	"github.com/voxedge/voxedge/telemetry"
 )
 
-// forgetAfter is how long a session may do nothing before a full worker gives
-// its place away: its edge has died. An edge that has not starts it anew.
-const forgetAfter = 10 * time.Minute
+// A session that does nothing for forgetAfter gives its place to another when the
+// worker is full, and after abandonedAfter in any case: its edge has died. An edge
+// that has not starts it anew.
+const (
+	forgetAfter    = 10 * time.Minute
+	abandonedAfter = 24 * time.Hour
+	lookInterval   = time.Minute
+)
 
 // Server serves tts.TTSService for an engine.
 type Server struct {
@@ -37,6 +42,7 @@ type Server struct {
 	sessions map[string]*ttsSession
 	loaded   map[string]bool // by model
 	waiting  int             // sentences that wait to be spoken
+	looked   time.Time       // for those to forget
 	rtf      float64         // moving average of engine time to audio time
 }
 
@@ -90,6 +96,7 @@ func (s *Server) StartSession(_ context.Context, r *proto.StartSessionRequest) (
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.forgetDead(time.Now())
 	if s.sessions[r.GetSessionId()] == nil && s.full() {
 		return &proto.StartSessionResponse{Message: fmt.Sprintf("all %d sessions are taken", s.maxSessions)}, nil
 	}
@@ -99,21 +106,25 @@ func (s *Server) StartSession(_ context.Context, r *proto.StartSessionRequest) (
 	return &proto.StartSessionResponse{Success: true}, nil
 }
 
-// full reports whether there is no place, after taking those of the dead. The
-// lock is held.
-func (s *Server) full() bool {
-	if s.maxSessions == 0 || len(s.sessions) < s.maxSessions {
-		return false
+// forgetDead takes the places of sessions whose edges have died. The lock is held.
+func (s *Server) forgetDead(now time.Time) {
+	limit := abandonedAfter
+	if s.full() {
+		limit = forgetAfter
+	} else if now.Sub(s.looked) < lookInterval {
+		return
 	}
+	s.looked = now
 	maps.DeleteFunc(s.sessions, func(id string, t *ttsSession) bool {
-		idle := t.idleSince(time.Now()) > forgetAfter
-		if idle {
+		dead := t.idleSince(now) > limit
+		if dead {
 			s.log.Warn("session forgotten", "session_id", id, "cause", "its edge never ended it", "resolution", "look at that edge's log")
 		}
-		return idle
+		return dead
 	})
-	return len(s.sessions) >= s.maxSessions
 }
+
+func (s *Server) full() bool { return s.maxSessions > 0 && len(s.sessions) >= s.maxSessions }
 
 // EndSession ends a session and what it is saying. One that is not known is
 // ended already.

@@ -139,3 +139,16 @@ func TestWorkerWithRoomForgetsNobody(t *testing.T) {
 		}
 	}
 }
+
+func TestAbandonedSessionsAreForgottenInTheEnd(t *testing.T) {
+	l := startWorker(t, Tone{}, 0)
+	l.open("abandoned", nil)
+	l.age("abandoned", abandonedAfter+time.Second)
+	l.server.mu.Lock()
+	l.server.looked = l.server.looked.Add(-lookInterval)
+	l.server.mu.Unlock()
+	l.open("new", nil)
+	if code := l.synthesizeCode("abandoned"); code != codes.NotFound {
+		t.Errorf("the abandoned session answers %s, want NotFound", code)
+	}
+}
