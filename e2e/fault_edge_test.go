@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"syscall"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"golang.org/x/sys/unix"
 
 	"github.com/voxedge/voxedge/clients"
 )
@@ -216,6 +218,60 @@ func TestFaultRollingRestart(t *testing.T) {
 	l.expectEnd(l.hear(1), len(speech))
 	if l.resumes < 2 {
 		t.Errorf("only %d resumes", l.resumes)
+	}
+}
+
+// The edge that is left has no place for the session: the client tries again, and
+// loses nothing by it.
+func TestFaultResumeWhereThereIsNoPlace(t *testing.T) {
+	s := startSystem(t)
+	s.worker("w1")
+	first, url1 := s.edge()
+	second, url2 := s.edge("MAX_CONNECTIONS=1")
+	first.await(1, "worker is healthy")
+	second.await(1, "worker is healthy")
+	occupant := connect(t, url2)
+	l := listen(t, "", url1)
+	l.say(speech)
+	l.hearSome(40)
+	first.kill()
+	if err := l.dial(url2); err == nil || !strings.Contains(err.Error(), "503") {
+		t.Fatalf("a full edge answers %v", err)
+	}
+	_ = occupant.ws.CloseNow()
+	l.urls = []string{url2}
+	l.expectEnd(l.hear(1), len(speech))
+}
+
+// An edge that has no file descriptor left lets connections wait, and lives on.
+func TestFaultOutOfFileDescriptors(t *testing.T) {
+	s := startSystem(t)
+	s.worker("w1")
+	edge, url := s.edge()
+	edge.await(1, "worker is healthy")
+	l := listen(t, "", url)
+	l.say(speech)
+	l.hearSome(10)
+	few := uint64(edge.usage(t).files) + 4
+	if err := unix.Prlimit(edge.cmd.Process.Pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: few, Max: few}, nil); err != nil {
+		t.Fatal(err)
+	}
+	var crowd []net.Conn
+	for range 10 {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(url, "ws://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		crowd = append(crowd, conn)
+	}
+	edge.await(1, "connections wait: the process has no file descriptor left")
+	for _, conn := range crowd {
+		_ = conn.Close()
+	}
+	bystander(t, url)
+	l.expectEnd(l.hear(1), len(speech))
+	if l.resumes != 0 {
+		t.Error("a session was cut off")
 	}
 }
 
