@@ -29,8 +29,9 @@ $(LINT):
 	GOBIN=$(CURDIR)/bin/tmp go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 	mv bin/tmp/golangci-lint $@
 
-test-go:
-	go test -race -timeout 20m ./...
+test-go: ## the processes of the end-to-end tests have the machine to themselves
+	go test -race -timeout 20m $$(go list ./... | grep -v /e2e)
+	go test -race -timeout 30m ./e2e
 
 test-faults: ## only the faults and the soak: processes killed, stalled, cut off
 	go test -race -timeout 20m -count=1 -v -run 'Fault|Soak' ./e2e

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"strings"
 	"testing"
@@ -25,15 +26,19 @@ func failing(code codes.Code) func(*utterance) error {
 	return reader(func(*utterance) error { return status.Error(code, "the worker says so") })
 }
 
-// nothingListens returns an address at which nothing does.
+// nothingListens returns an address at which nothing does. Its port is below those
+// that the kernel gives to connections, so that none takes it.
 func nothingListens(t testing.TB) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 20_000+rand.N(12_000))
+		if ln, err := net.Listen("tcp", addr); err == nil {
+			_ = ln.Close()
+			return addr
+		}
 	}
-	defer func() { _ = ln.Close() }()
-	return ln.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 func TestWithoutAWorkerTheClientIsToldWhy(t *testing.T) {
