@@ -246,6 +246,7 @@ func (e *edge) secured(ln net.Listener) net.Listener {
 // that a proxy sends them elsewhere.
 func (e *edge) drain() {
 	began := time.Now()
+	e.hub.BeginDrain()
 	taken, _ := e.hub.Sessions()
 	e.log.Info("draining", "sessions", taken, "at_most", e.cfg.ShutdownTimeout.String())
 	ctx, cancel := context.WithTimeout(context.Background(), e.cfg.ShutdownTimeout)

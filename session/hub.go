@@ -241,16 +241,21 @@ func (h *Hub) Draining() bool {
 	return h.draining
 }
 
+// BeginDrain refuses new sessions from now on.
+func (h *Hub) BeginDrain() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.draining && h.places+h.closing == 0 {
+		close(h.empty)
+	}
+	h.draining = true
+}
+
 // Drain refuses new sessions and utterances at once, ends each session when
 // what it has to say is said, and the rest when ctx is done. It returns when
 // the last session is closed; how many were cut off is the result.
 func (h *Hub) Drain(ctx context.Context) (cut int) {
-	h.mu.Lock()
-	h.draining = true
-	if h.places+h.closing == 0 {
-		close(h.empty)
-	}
-	h.mu.Unlock()
+	h.BeginDrain()
 	for _, s := range h.all() {
 		s.drain()
 	}
