@@ -11,8 +11,9 @@ import (
 // is read into before anybody looks at it.
 type bufferPool struct{ tiers [len(bufferSizes)]sync.Pool }
 
-// bufferSizes fit a frame of audio, and HTTP/2's frames.
-var bufferSizes = [...]int{4 << 10, 16 << 10, 64 << 10}
+// bufferSizes fit a frame of audio with what comes with it, in a size that Go's
+// allocator has, and HTTP/2's frames.
+var bufferSizes = [...]int{2304, 4 << 10, 16 << 10, 64 << 10}
 
 // buffers are shared by all connections.
 var buffers bufferPool

@@ -41,7 +41,7 @@ func (c frameCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	if len(data) == 0 {
 		return nil
 	}
-	buffer := data.MaterializeToBuffer(mem.DefaultBufferPool())
+	buffer := data.MaterializeToBuffer(&buffers)
 	err := frame.parse(buffer.ReadOnlyData())
 	frame.buffer = buffer
 	return err
