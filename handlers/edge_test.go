@@ -127,7 +127,7 @@ func (n *noted) FirstAudio(d time.Duration) {
 	n.firstAudio = append(n.firstAudio, d)
 }
 
-func (n *noted) UtteranceEnded(reason string, _ int, _ uint64) {
+func (n *noted) UtteranceEnded(reason string, _ int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.ended = append(n.ended, reason)

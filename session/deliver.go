@@ -220,7 +220,8 @@ func (s *Session) flush() {
 	s.flushing = false
 	switch {
 	case err == nil:
-		s.deliver(time.Now())
+		s.released = time.Now()
+		s.deliver(s.released)
 		s.flushIfBlocked() // what was written since, though nothing is due
 	case s.state == Ended:
 		s.conn.Abort()

@@ -8,11 +8,21 @@ import (
 
 // sound is what an utterance sounded like to its client.
 type sound struct {
+	recent    heard         // not yet handed on
+	lateness  time.Duration // the worst
+	underruns int
+	first     time.Duration // from the text, or its turn if that was later, to the first frame
+}
+
+// heard is of some frames.
+type heard struct {
 	waits     telemetry.Distribution // from worker to client
 	lateness  telemetry.Distribution // against the pacing
 	underruns int                    // the client had played all it was sent
-	first     time.Duration          // from the text, or its turn if that was later, to the first frame
 }
+
+// handOn is after how many frames what they sounded like is handed on: ten seconds.
+const handOn = 500
 
 // written takes note of a frame that has left. due is when it might have,
 // unless it came later than that; now is when it has.
@@ -20,21 +30,34 @@ func (s *Session) written(e *entry, due, now time.Time) {
 	u := e.utterance
 	u.frames++
 	if u.frames == 1 {
-		u.sound.first = now.Sub(latest(u.accepted, s.turn, s.resumed))
+		u.sound.first = now.Sub(latest(u.accepted, s.turn, s.released))
 		s.story.firstAudio(u.sound.first)
 		s.hub.recorder.FirstAudio(u.sound.first)
 	}
-	u.sound.waits.Observe(now.Sub(e.received))
+	recent := &u.sound.recent
+	recent.waits.Observe(now.Sub(e.received))
 	if !s.pace.unpaced {
-		u.sound.lateness.Observe(now.Sub(latest(e.received, due, s.resumed)))
+		recent.lateness.Observe(now.Sub(latest(e.received, due, s.released)))
 	}
 	ranDry := s.pace.sent(now)
-	if u.frames > 1 && ranDry.After(s.resumed) {
-		u.sound.underruns++
+	if u.frames > 1 && ranDry.After(s.released) && ranDry.After(u.script.Added()) {
+		recent.underruns++
+	}
+	if u.frames%handOn == 0 {
+		s.handOn(u)
 	}
 	if u.timed {
 		s.trace(e, now)
 	}
+}
+
+// handOn hands on what the last frames sounded like.
+func (s *Session) handOn(u *utterance) {
+	recent := &u.sound.recent
+	s.hub.recorder.Frames(&recent.waits, &recent.lateness, recent.underruns)
+	u.sound.lateness = max(u.sound.lateness, recent.lateness.Max)
+	u.sound.underruns += recent.underruns
+	*recent = heard{}
 }
 
 func latest(a, b, c time.Time) time.Time {
@@ -71,9 +94,9 @@ func (s *Session) tellTimings(u *utterance) {
 
 // observed hands on what an utterance that is over sounded like.
 func (s *Session) observed(u *utterance, why Reason, problem *Error) {
+	s.handOn(u)
 	s.story.utteranceOver(why, &u.sound)
-	s.hub.recorder.UtteranceEnded(string(why), u.script.Runes(), u.frames)
-	s.hub.recorder.Frames(&u.sound.waits, &u.sound.lateness, u.sound.underruns)
+	s.hub.recorder.UtteranceEnded(string(why), u.script.Runes())
 	if s.allowance != nil && u.frames > 0 {
 		s.allowance.Spoken(time.Duration(u.frames) * FrameDuration) //nolint:gosec // a count
 	}
@@ -84,7 +107,7 @@ func (s *Session) observed(u *utterance, why Reason, problem *Error) {
 	}
 	u.trace.End(telemetry.UtteranceEnd{
 		Reason: string(why), Worker: worker, Model: model, Characters: u.script.Runes(), Frames: u.frames,
-		Underruns: u.sound.underruns, FirstAudio: u.sound.first, WorstLateness: u.sound.lateness.Max, Err: err,
+		Underruns: u.sound.underruns, FirstAudio: u.sound.first, WorstLateness: u.sound.lateness, Err: err,
 	})
 	if s.timings != nil {
 		s.timings.flush(s, u)

@@ -6,17 +6,23 @@ import (
 	"github.com/voxedge/voxedge/telemetry"
 )
 
-// receiptWindow is for how many frames back a client may say when it heard
-// them: ten seconds.
-const receiptWindow = 512
+// For how many frames back a client may say when it heard them. The window grows
+// while frames would fall out of it unheard: to 40 seconds for a client that may
+// never say, and to five minutes, which take 256 KB, for one that has said.
+const (
+	firstWindow = 512
+	silentLimit = 2048
+	toldLimit   = 16384
+)
 
 // receipts remembers what a receipt needs: when the last frames of traced
 // utterances were written. The session's lock guards it.
 type receipts struct {
-	written    *[receiptWindow]writtenFrame // nil until a traced frame is written
-	utterances []tracedUtterance            // of the written frames, in order
-	writing    *telemetry.UtteranceTrace    // the last of them
-	plays      *telemetry.Frames            // of the utterance that receipts last came for
+	written    []writtenFrame            // a ring; nil until a traced frame is written
+	told       bool                      // a receipt has come
+	utterances []tracedUtterance         // of the written frames, in order
+	writing    *telemetry.UtteranceTrace // the last of them
+	plays      *telemetry.Frames         // of the utterance that receipts last came for
 	of         *telemetry.UtteranceTrace
 	clock      clientClock
 }
@@ -34,25 +40,50 @@ type tracedUtterance struct {
 
 func (r *receipts) sent(sequence uint64, at time.Time, trace *telemetry.UtteranceTrace) {
 	if r.written == nil {
-		r.written = new([receiptWindow]writtenFrame)
+		r.written = make([]writtenFrame, firstWindow)
+	}
+	if r.slot(sequence).sequence != 0 {
+		r.grow(sequence)
 	}
 	if r.writing != trace {
 		r.writing = trace
-		for len(r.utterances) > 1 && r.utterances[1].first+receiptWindow <= sequence {
+		for len(r.utterances) > 1 && r.utterances[1].first+uint64(len(r.written)) <= sequence {
 			r.utterances = r.utterances[1:]
 		}
 		r.utterances = append(r.utterances, tracedUtterance{sequence, trace})
 	}
-	r.written[sequence%receiptWindow] = writtenFrame{sequence, at.UnixNano()}
+	*r.slot(sequence) = writtenFrame{sequence, at.UnixNano()}
+}
+
+func (r *receipts) slot(sequence uint64) *writtenFrame {
+	return &r.written[sequence%uint64(len(r.written))]
+}
+
+// grow doubles the window for the frame to come, unless it is at its limit.
+func (r *receipts) grow(next uint64) {
+	limit := silentLimit
+	if r.told {
+		limit = toldLimit
+	}
+	if len(r.written) >= limit {
+		return
+	}
+	before := r.written
+	r.written = make([]writtenFrame, 2*len(before))
+	for _, w := range before {
+		if w.sequence != 0 && w.sequence+uint64(len(before)) >= next { // of what is older, the utterance is forgotten
+			*r.slot(w.sequence) = w
+		}
+	}
 }
 
 // find returns a traced frame that is not further back than the window from
 // the last one written, or nil.
 func (r *receipts) find(sequence, last uint64) *writtenFrame {
-	if r.written == nil || sequence == 0 || sequence+receiptWindow <= last {
+	if r.written == nil || sequence == 0 || sequence+uint64(len(r.written)) <= last {
 		return nil
 	}
-	if w := &r.written[sequence%receiptWindow]; w.sequence == sequence {
+	if w := r.slot(sequence); w.sequence == sequence {
 		return w
 	}
 	return nil
@@ -80,6 +111,7 @@ func (s *Session) receipt(m Receipt) *Error {
 	if r.written == nil {
 		return nil
 	}
+	r.told = true
 	if !r.plausible(m, s.sequence, time.Now()) {
 		return Errorf(InvalidMessage, howReceipt, "the receipt's times cannot be: by them frames arrived before they were sent, or are yet to come")
 	}

@@ -24,20 +24,41 @@ func TestReceiptsFindTheirUtteranceOrNothing(t *testing.T) {
 		for sequence := range last + 2 {
 			w := r.find(sequence, last)
 			want := written[sequence]
-			if sequence+receiptWindow <= last {
-				want = nil
-			}
 			switch {
-			case w == nil && want == nil:
-			case w == nil || want == nil:
-				t.Fatalf("frame %d after %d: found %v, want %v", sequence, last, w, want)
-			case r.traceOf(sequence) != want:
+			case w == nil && want != nil && sequence+firstWindow > last:
+				t.Fatalf("frame %d after %d is forgotten", sequence, last)
+			case w != nil && (want == nil || sequence+uint64(len(r.written)) <= last):
+				t.Fatalf("frame %d after %d: found %v", sequence, last, w)
+			case w != nil && r.traceOf(sequence) != want:
 				t.Fatalf("frame %d after %d belongs to another utterance", sequence, last)
 			}
 		}
 	}
-	if len(r.utterances) > receiptWindow {
-		t.Errorf("%d utterances are remembered", len(r.utterances))
+	if len(r.utterances) > len(r.written) || len(r.written) > silentLimit {
+		t.Errorf("%d utterances and %d frames are remembered", len(r.utterances), len(r.written))
+	}
+}
+
+// A client that takes its time with receipts, or hears much at once, is waited for.
+func TestReceiptsMayComeLate(t *testing.T) {
+	for _, tt := range []struct {
+		told          bool
+		frames, known uint64
+	}{{false, 1000, 1000}, {false, 5000, silentLimit}, {true, 5000, 5000}, {true, 50_000, toldLimit}} {
+		r := receipts{told: tt.told}
+		trace := new(telemetry.UtteranceTrace)
+		for sequence := range tt.frames {
+			r.sent(sequence+1, time.Now(), trace)
+		}
+		known := uint64(0)
+		for sequence := range tt.frames {
+			if r.find(sequence+1, tt.frames) != nil {
+				known++
+			}
+		}
+		if known != tt.known {
+			t.Errorf("of %d frames %d are known, want %d", tt.frames, known, tt.known)
+		}
 	}
 }
 

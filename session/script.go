@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 	"unicode/utf8"
 )
 
@@ -15,6 +16,7 @@ type Script struct {
 	chunks []string
 	runes  int
 	final  bool
+	added  time.Time     // when text last was
 	more   chan struct{} // closed and replaced at every change
 }
 
@@ -28,6 +30,7 @@ func (s *Script) Add(text string, final bool) {
 	if text != "" {
 		s.chunks = append(s.chunks, text)
 		s.runes += utf8.RuneCountInString(text)
+		s.added = time.Now()
 	}
 	s.final = s.final || final
 	close(s.more)
@@ -39,6 +42,13 @@ func (s *Script) Runes() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.runes
+}
+
+// Added returns when text was last added.
+func (s *Script) Added() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.added
 }
 
 // all returns the pieces so far, and whether they are complete.

@@ -43,7 +43,7 @@ type Session struct {
 	position   uint64       // sequence that the last frame spoken has or will have
 	skip       uint64       // frames yet to be spoken that the client has; the speaking goroutine's
 	noSkip     bool         // they will not be spoken any more
-	resumed    time.Time    // the last pause ended
+	released   time.Time    // the last pause ended, or the client took what had waited for it
 	turn       time.Time    // the last utterance was over
 	draining   bool
 
@@ -163,7 +163,7 @@ func (s *Session) control(c Command) {
 		s.transition(eventPause)
 	case Resume:
 		s.transition(eventResume)
-		s.resumed = began
+		s.released = began
 		s.deliver(began)
 	case Stop:
 		s.transition(eventStop)

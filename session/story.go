@@ -43,7 +43,7 @@ func (s *story) firstAudio(d time.Duration) {
 
 func (s *story) utteranceOver(why Reason, sound *sound) {
 	s.underruns += sound.underruns
-	s.lateness = max(s.lateness, sound.lateness.Max)
+	s.lateness = max(s.lateness, sound.lateness)
 	switch why {
 	case Completed:
 		s.completed++

@@ -17,8 +17,8 @@ var frameBounds = [...]time.Duration{
 }
 
 // Distribution counts durations of frames. One goroutine at a time uses it: a
-// session gathers its own, and hands it on when an utterance ends, so that no
-// frame touches what sessions share.
+// session gathers its own, and hands it on now and then, so that no frame touches
+// what sessions share.
 type Distribution struct {
 	counts [len(frameBounds) + 1]uint32
 	n      uint64

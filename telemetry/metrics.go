@@ -95,7 +95,7 @@ func NewMetrics(service string, send bool) (*Metrics, error) {
 	m.ended = counter("voxedge.session.ended", "{session}", "Sessions ended, by the reason given to the client.")
 	m.utterances = counter("voxedge.utterance.ended", "{utterance}", "Utterances ended, by reason.")
 	m.characters = plain("voxedge.utterance.characters", "{character}", "Characters of the utterances that ended.")
-	m.frames = counter("voxedge.frame.written", "{frame}", "Frames written to clients, of the utterances that ended.")
+	m.frames = plain("voxedge.frame.written", "{frame}", "Frames written to clients.")
 	m.underruns = plain("voxedge.utterance.underruns", "{underrun}", "Times that a client had played all it was sent in the middle of an utterance: audible gaps.")
 	m.ignored = plain("voxedge.trace.receipts.ignored", "{frame}", "Frames of clients' receipts that end no trace: not sampled, said twice, or too late.")
 	m.picks = counter("voxedge.worker.picks", "{session}", "Sessions started at workers, by worker.")
@@ -158,12 +158,11 @@ func (m *Metrics) SessionEnded(reason string) {
 	m.ended.Add(context.Background(), 1, by("reason", reason))
 }
 
-// UtteranceEnded counts the utterance by reason, its characters and its frames.
-func (m *Metrics) UtteranceEnded(reason string, characters int, frames uint64) {
+// UtteranceEnded counts the utterance by reason, and its characters.
+func (m *Metrics) UtteranceEnded(reason string, characters int) {
 	ctx := context.Background()
 	m.utterances.Add(ctx, 1, by("reason", reason))
 	m.characters.Add(ctx, int64(characters))
-	m.frames.Add(ctx, int64(frames))
 }
 
 // FirstAudio adds to the distribution.
@@ -171,8 +170,9 @@ func (m *Metrics) FirstAudio(d time.Duration) {
 	m.firstAudio.Record(context.Background(), d.Seconds())
 }
 
-// Frames adds to the distributions of all frames.
+// Frames counts the frames, and adds to the distributions of all.
 func (m *Metrics) Frames(waits, lateness *Distribution, underruns int) {
+	m.frames.Add(context.Background(), int64(waits.n)) //nolint:gosec // a count
 	m.totals.queued.add(waits)
 	m.totals.lateness.add(lateness)
 	m.underruns.Add(context.Background(), int64(underruns))

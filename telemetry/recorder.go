@@ -9,15 +9,15 @@ type Recorder interface {
 	SessionResumed()
 	// SessionEnded takes the reason given to the client.
 	SessionEnded(reason string)
-	// UtteranceEnded takes the reason, the characters asked for and the frames written.
-	UtteranceEnded(reason string, characters int, frames uint64)
+	// UtteranceEnded takes the reason and the characters asked for.
+	UtteranceEnded(reason string, characters int)
 	// FirstAudio takes the time from an utterance's text, or its turn if that was
 	// later, to its first frame written.
 	FirstAudio(time.Duration)
 	// Problem takes the code of an error sent to a client.
 	Problem(code string)
-	// Frames takes the frames' wait in the edge and their lateness against the
-	// pacing, and how often the client ran dry within an utterance.
+	// Frames takes, of some frames that were written, their wait in the edge and
+	// their lateness against the pacing, and how often the client ran dry meanwhile.
 	Frames(waits, lateness *Distribution, underruns int)
 	// BargeIn takes the command and the time from its reading to silence.
 	BargeIn(command string, took time.Duration)
@@ -40,7 +40,7 @@ func (Discard) SessionResumed() {}
 func (Discard) SessionEnded(string) {}
 
 // UtteranceEnded does nothing.
-func (Discard) UtteranceEnded(string, int, uint64) {}
+func (Discard) UtteranceEnded(string, int) {}
 
 // FirstAudio does nothing.
 func (Discard) FirstAudio(time.Duration) {}
