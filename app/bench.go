@@ -27,12 +27,16 @@ func runBench(ctx context.Context, c command) error {
 	flags.DurationVar(&o.Window, "window", 5*time.Second, "how long each measurement lasts")
 	flags.IntVar(&o.Rounds, "rounds", 3, "measurements of the relay and the edge in turn")
 	flags.IntVar(&o.Idle, "idle", 2000, "connections that say nothing")
+	flags.StringVar(&o.Only, "only", "", "only scenarios whose names have this in them, such as 'paced, JSON' or idle")
 	out := flags.String("out", "", "directory for results.json, table.md, cost.svg and latency.svg")
 	if err := flags.Parse(c.args); err != nil {
 		return usageError(err)
 	}
 	if flags.NArg() > 0 || len(o.Sessions) == 0 || o.Window <= 0 || o.Rounds <= 0 || o.Idle <= 0 {
 		return &fault{exitUsage, "voxedge bench takes numbers above 0 and no argument", "'voxedge bench --help' lists what it takes"}
+	}
+	if o.Only != "" && *out != "" {
+		return &fault{exitUsage, "a report is of all scenarios, and --only leaves some out", "Leave out --only or --out"}
 	}
 	report, err := bench.Run(ctx, o)
 	if err != nil {

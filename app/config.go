@@ -303,7 +303,7 @@ func bounds(name string) (low, high int) {
 	case "FRAME_QUEUE_SIZE":
 		return 1, 3000
 	case "TRACE_BUFFER_BYTES":
-		return 64 << 10, 1 << 40
+		return 1 << 20, 1 << 40
 	case "MAX_MESSAGE_BYTES":
 		return 1 << 10, 16 << 20
 	}

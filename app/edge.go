@@ -52,7 +52,7 @@ func newEdge(cfg Config, log *slog.Logger) (*edge, error) {
 	if e.public, err = listen(cfg.Host, cfg.Port, "PORT"); err != nil {
 		return nil, errors.Join(err, e.private.Close())
 	}
-	if e.record, err = newRecord(cfg, log); err != nil {
+	if e.record, err = newRecord("voxedge", cfg, log); err != nil {
 		return nil, errors.Join(err, e.private.Close(), e.public.Close())
 	}
 	var toWorkers *tls.Config
@@ -225,7 +225,8 @@ func (e *edge) run(ctx context.Context) error {
 	for _, client := range e.redisClients() {
 		err = errors.Join(err, client.Close())
 	}
-	err = errors.Join(err, shutdown(private, privately), shutdownRecord(e.record))
+	err = errors.Join(err, shutdown(private, privately))
+	shutdownRecord(e.record, e.log)
 	serving.Wait()
 	e.log.Info("stopped")
 	return err
@@ -261,5 +262,8 @@ func (e *edge) drain() {
 func shutdown(app *fiber.App, ln net.Listener) error {
 	err := app.ShutdownWithTimeout(500 * time.Millisecond)
 	_ = ln.Close() // most often closed already
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil // of those it did not wait any longer
+	}
 	return err
 }

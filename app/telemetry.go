@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -14,15 +15,16 @@ import (
 // flushTimeout is how long what was recorded may take to be sent at the end.
 const flushTimeout = 5 * time.Second
 
-// newRecord returns the edge's metrics, and its tracer where the environment
-// names a place for traces.
-func newRecord(cfg Config, log *slog.Logger) (r telemetry.Edge, err error) {
-	const service = "voxedge"
+// newRecord returns the metrics of an edge or a worker, and its tracer where the
+// environment names a place for traces.
+func newRecord(service string, cfg Config, log *slog.Logger) (r telemetry.Edge, err error) {
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
 		log.Warn("OpenTelemetry", "cause", err.Error(), "resolution", "see that the OTEL_* variables are right and that the OTLP endpoint is well")
 	}))
-	if r.Tracer, err = newTracer(service, cfg, log); err != nil {
-		return r, err
+	if cfg.tracing {
+		if r.Tracer, err = telemetry.NewTracer(service, cfg.TraceBufferBytes, log); err != nil {
+			return r, err
+		}
 	}
 	if r.Metrics, err = telemetry.NewMetrics(service, cfg.metrics); err != nil {
 		return r, err
@@ -39,27 +41,21 @@ func newRecord(cfg Config, log *slog.Logger) (r telemetry.Edge, err error) {
 	)
 }
 
-func newTracer(service string, cfg Config, log *slog.Logger) (*telemetry.Tracer, error) {
-	if !cfg.tracing {
-		return nil, nil
-	}
-	return telemetry.NewTracer(service, cfg.TraceBufferBytes, log)
-}
-
-func shutdownTracer(t *telemetry.Tracer) error {
+// shutdownRecord sends what was recorded last, traces and metrics at once. That it
+// could not be sent is no failure of whoever leaves.
+func shutdownRecord(r telemetry.Edge, log *slog.Logger) {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
-	return t.Shutdown(ctx)
-}
-
-func shutdownRecord(r telemetry.Edge) error {
-	err := shutdownTracer(r.Tracer)
-	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
-	defer cancel()
-	if failed := r.Shutdown(ctx); failed != nil && !errors.Is(failed, context.DeadlineExceeded) {
-		err = errors.Join(err, failed)
+	var sending sync.WaitGroup
+	for what, end := range map[string]func(context.Context) error{"traces": r.Tracer.Shutdown, "metrics": r.Metrics.Shutdown} {
+		sending.Go(func() {
+			if err := end(ctx); err != nil {
+				log.Warn("what was recorded last may not have been sent", "what", what, "cause", err.Error(),
+					"resolution", "see that the OTLP endpoint is well, if it should still be")
+			}
+		})
 	}
-	return err
+	sending.Wait()
 }
 
 // gauges shows what the edge's parts hold.

@@ -90,7 +90,7 @@ var stages = []struct {
 	name string
 	mark rune
 }{
-	{"worker to edge", '·'}, {"wait for room in the queue", '▒'}, {"wait for its time", '░'}, {"edge to client", '█'},
+	{"worker to edge, or held back", '·'}, {"wait for room in the queue", '▒'}, {"wait for its time", '░'}, {"edge to client", '█'},
 }
 
 // spans returns when each stage of the frame began, and when the last ended.

@@ -48,8 +48,8 @@ type referenceWorker struct {
 	server *worker.Server
 	grpc   *grpc.Server
 	ln     net.Listener
-	redis  *redis.Client     // nil when REDIS_URL is off
-	tracer *telemetry.Tracer // nil when there is no place for traces
+	redis  *redis.Client // nil when REDIS_URL is off
+	record telemetry.Edge
 	name   string
 	addr   string // that edges reach it at
 }
@@ -67,14 +67,14 @@ func newReferenceWorker(cfg Config, log *slog.Logger) (*referenceWorker, error) 
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
-	tracer, err := newTracer("voxedge-worker", cfg, log)
+	record, err := newRecord("voxedge-worker", cfg, log)
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
 	w := &referenceWorker{
-		cfg: cfg, log: log, ln: ln, tracer: tracer,
-		grpc:   grpc.NewServer(append(traced(tracer), secured(secure)...)...),
-		server: worker.NewServer(engine, cfg.WorkerMaxSessions, tracer, log),
+		cfg: cfg, log: log, ln: ln, record: record,
+		grpc:   grpc.NewServer(append(traced(record.Tracer), secured(secure)...)...),
+		server: worker.NewServer(engine, cfg.WorkerMaxSessions, record.Tracer, log),
 		name:   cfg.WorkerName, addr: cfg.WorkerAdvertise,
 	}
 	w.server.Register(w.grpc)
@@ -171,7 +171,7 @@ func (w *referenceWorker) run(ctx context.Context) error {
 	if w.redis != nil {
 		err = errors.Join(err, w.redis.Close())
 	}
-	err = errors.Join(err, shutdownTracer(w.tracer))
+	shutdownRecord(w.record, w.log)
 	w.log.Info("worker stopped")
 	return err
 }

@@ -64,8 +64,12 @@ func (s *speaker) Speak(ctx context.Context, script *session.Script, skip *uint6
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err := attempts.again(ctx, err); err != nil {
-			return err
+		again := attempts.again(ctx, err)
+		if again != nil {
+			return again
+		}
+		if _, failed := errors.AsType[*workerFault](err); !failed {
+			continue // it only waited for one to have rested
 		}
 		s.pool.cfg.Recorder.FailedOver()
 		trace.SpanFromContext(ctx).AddEvent("failover", trace.WithAttributes(

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -140,9 +141,11 @@ func (h *Hub) Open(conn Conn, o Opening) *Session {
 	name, model := s.id, ""
 	if r := o.Resumed; r != nil {
 		s.id, s.token, s.epoch, s.params = r.record.ID, r.token, r.record.Epoch, r.record.Params
+		o.Traceparent = cmp.Or(o.Traceparent, r.record.Traceparent)
 		// Another name, so that the end of the old session at a worker is not the new one's.
 		name, model = fmt.Sprintf("%s.r%d", s.id, s.epoch), r.record.Model
 	}
+	s.traceparent = o.Traceparent
 	s.pace = newPace(s.params.Pacing, h.cfg.PacingLead)
 	s.room.L = &s.mu
 	s.tracing = h.recorder.Session(telemetry.SessionStart{

@@ -12,19 +12,22 @@ import (
 // Record is what a session leaves in the journal: enough for any edge to go on
 // with it. It holds text and positions, never audio.
 type Record struct {
-	ID         string              `json:"id"`
-	Epoch      int64               `json:"epoch"` // rises with every resume; the newer one owns the session
-	TokenHash  string              `json:"token_hash"`
-	Client     string              `json:"client,omitempty"` // who alone may resume it
-	Params     Params              `json:"params"`
-	Opened     time.Time           `json:"opened"`
-	Messages   int                 `json:"messages"`
-	Paused     bool                `json:"paused,omitempty"`
-	Accepted   uint64              `json:"accepted"` // utterances
-	Sequence   uint64              `json:"sequence"` // of the last frame written when this was taken
-	Worker     string              `json:"worker,omitempty"`
-	Model      string              `json:"model,omitempty"`
-	Utterances []RecordedUtterance `json:"utterances,omitempty"`
+	ID        string    `json:"id"`
+	Epoch     int64     `json:"epoch"` // rises with every resume; the newer one owns the session
+	TokenHash string    `json:"token_hash"`
+	Client    string    `json:"client,omitempty"` // who alone may resume it
+	Params    Params    `json:"params"`
+	Opened    time.Time `json:"opened"`
+	Messages  int       `json:"messages"`
+	Paused    bool      `json:"paused,omitempty"`
+	Accepted  uint64    `json:"accepted"` // utterances
+	Sequence  uint64    `json:"sequence"` // of the last frame written when this was taken
+	Worker    string    `json:"worker,omitempty"`
+	Model     string    `json:"model,omitempty"`
+	// Traceparent is the W3C context that the client gave the session, whose decision
+	// on sampling holds over all its connections.
+	Traceparent string              `json:"traceparent,omitempty"`
+	Utterances  []RecordedUtterance `json:"utterances,omitempty"`
 
 	unowned bool // the journal cannot be asked who owns it
 	stale   bool // it is the journal's: more frames may have been written than it says
@@ -98,7 +101,7 @@ func (s *Session) record() Record {
 	r := Record{
 		ID: s.id, Epoch: s.epoch, TokenHash: hashToken(s.token), Client: s.client, Params: s.params,
 		Opened: s.story.opened, Messages: s.story.messages, Paused: s.state.held(),
-		Accepted: s.accepted, Sequence: s.sequence,
+		Accepted: s.accepted, Sequence: s.sequence, Traceparent: s.traceparent,
 	}
 	r.Worker, r.Model = s.speaker.Worker()
 	r.Utterances = append(r.Utterances, s.past...)

@@ -15,18 +15,19 @@ import (
 // Session is one client connection. Receive and Lost belong to the goroutine
 // that reads the connection; End may be called by any.
 type Session struct {
-	id      string
-	token   string
-	params  Params
-	hub     *Hub
-	conn    Conn
-	speaker Speaker
-	binary  bool
-	client  string    // who it is
-	expires time.Time // when that ends; zero: never
-	ctx     context.Context
-	cancel  context.CancelFunc
-	work    sync.WaitGroup // the speaking and the flushing goroutine
+	id          string
+	token       string
+	params      Params
+	hub         *Hub
+	conn        Conn
+	speaker     Speaker
+	binary      bool
+	client      string    // who it is
+	expires     time.Time // when that ends; zero: never
+	traceparent string    // W3C context that the client gave, or empty
+	ctx         context.Context
+	cancel      context.CancelFunc
+	work        sync.WaitGroup // the speaking and the flushing goroutine
 
 	mu         sync.Mutex
 	state      State
@@ -179,11 +180,13 @@ func (s *Session) control(c Command) {
 
 // silence ends every utterance with nothing more of it written. The lock is held.
 func (s *Session) silence() {
-	s.story.dropped += uint64(s.queue.clear())
+	dropped := uint64(s.queue.clear())
 	s.position, s.noSkip = s.sequence, true
 	why := Stopped
 	if s.state == Ended {
 		why = CutOff
+	} else {
+		s.story.dropped += dropped
 	}
 	stopped := s.utterances
 	s.utterances, s.unspoken, s.open = nil, nil, nil

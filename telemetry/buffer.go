@@ -48,7 +48,7 @@ const (
 type buffer struct {
 	limit   int64 // bytes
 	used    atomic.Int64
-	givenUp atomic.Int64 // utterances, a stage each, for which there was no memory
+	givenUp atomic.Int64 // utterances for which there was no memory
 	free    sync.Pool
 }
 

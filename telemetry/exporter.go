@@ -48,12 +48,12 @@ type exporter struct {
 	blocks  []*block          // in the order they were begun
 	filling map[string]*block // by scope, the one that takes more
 
-	active     []*Frames // the exporting goroutine's, as is all that follows
-	batch      []byte
-	failing    bool
-	refused    error // the last that was permanent
-	complained time.Time
-	missing    int64 // utterances given up and spans lost, when that was
+	active      []*Frames // the exporting goroutine's, as is all that follows
+	batch       []byte
+	failing     bool
+	why         string    // spans were lost, the last time
+	complained  time.Time // last, and of so many:
+	given, gone int64     // utterances and spans
 
 	sent atomic.Int64 // spans
 	lost atomic.Int64 // spans that were taken and could not be sent, or kept
@@ -253,12 +253,16 @@ func (e *exporter) send(spans []*tracepb.ResourceSpans, n int) {
 			return
 		}
 		if rejected, ok := partlyRejected(err); ok {
+			e.why = "the OTLP endpoint did not take all of them: " + err.Error()
 			e.sent.Add(int64(n) - rejected)
 			e.lost.Add(rejected)
 			return
 		}
 		if e.ctx.Err() != nil || permanent(err) {
-			e.refused = err
+			e.why = "the OTLP endpoint refuses them: " + err.Error()
+			if e.ctx.Err() != nil {
+				e.why = "this process left before the OTLP endpoint had taken them"
+			}
 			e.lost.Add(int64(n))
 			return
 		}
@@ -275,16 +279,16 @@ func (e *exporter) send(spans []*tracepb.ResourceSpans, n int) {
 
 // complain says what has gone missing since it was last said.
 func (e *exporter) complain() {
-	givenUp, lost := e.buffer.givenUp.Load(), e.lost.Load()
-	if givenUp+lost == e.missing {
+	given, gone := e.buffer.givenUp.Load(), e.lost.Load()
+	cause := e.why
+	switch {
+	case given == e.given && gone == e.gone:
 		return
+	case given > e.given || cause == "":
+		cause = "the OTLP endpoint is away or too slow, and TRACE_BUFFER_BYTES are taken"
 	}
-	e.missing, e.complained = givenUp+lost, time.Now()
-	cause := "the OTLP endpoint is away or too slow, and TRACE_BUFFER_BYTES are taken"
-	if e.refused != nil {
-		cause = "the OTLP endpoint refuses spans: " + e.refused.Error()
-	}
-	e.log.Error("traces are missing", "utterances_given_up", givenUp, "spans_lost", lost, "cause", cause+"; the counts are since the start",
+	e.given, e.gone, e.complained = given, gone, time.Now()
+	e.log.Error("traces are missing", "utterances_given_up", given, "spans_lost", gone, "cause", cause+"; the counts are since the start",
 		"resolution", "see that OTEL_EXPORTER_OTLP_ENDPOINT is well, sample less (OTEL_TRACES_SAMPLER), or raise TRACE_BUFFER_BYTES")
 }
 

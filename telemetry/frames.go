@@ -47,7 +47,8 @@ type Frames struct {
 	records *[chunkRecords]record // of writing
 	at      int32                 // in them
 	stage   Stage
-	givenUp atomic.Bool // there was no memory: its spans are not sent any more
+	givenUp atomic.Bool  // there was no memory: its spans are not sent any more
+	counted *atomic.Bool // that the utterance was, at one stage or another
 	closed  atomic.Bool
 	seed    uint64 // of the spans' ids
 	writing *chunk
@@ -62,10 +63,10 @@ type Frames struct {
 	form    *spanForm // of its spans
 }
 
-func newFrames(b *buffer, stage Stage, parent trace.SpanContext) *Frames {
+func newFrames(b *buffer, stage Stage, parent trace.SpanContext, counted *atomic.Bool) *Frames {
 	first := b.take()
 	f := &Frames{
-		buffer: b, stage: stage, trace: parent.TraceID(), parent: SpanParent(parent.SpanID()),
+		buffer: b, stage: stage, counted: counted, trace: parent.TraceID(), parent: SpanParent(parent.SpanID()),
 		seed: rand.Uint64(), writing: first, reading: first, //nolint:gosec // an id, not a secret
 	}
 	hex.Encode(f.traceHex[:], f.trace[:])
@@ -108,7 +109,9 @@ func (f *Frames) Record(t FrameTimes) {
 // giveUp has none of the utterance's frames sent any more at this stage.
 func (f *Frames) giveUp() {
 	f.givenUp.Store(true)
-	f.buffer.givenUp.Add(1)
+	if f.counted.CompareAndSwap(false, true) {
+		f.buffer.givenUp.Add(1)
+	}
 }
 
 // Close says that no frame follows.
@@ -149,11 +152,15 @@ func (f *Frames) Traceparent(sequence uint64) string {
 const traceparentLength = len("00-0123456789abcdef0123456789abcdef-0123456789abcdef-01")
 
 // Parent reads the W3C context of a span that is to be a frame's parent. One
-// that is not of this trace is none.
+// that is not of this trace, or that nobody will send, is none.
 func (f *Frames) Parent(traceparent []byte) (parent SpanParent) {
-	const idAt, parentAt = 3, 36
+	const idAt, parentAt, flagsAt = 3, 36, 53
 	if f == nil || len(traceparent) != traceparentLength || string(traceparent[:idAt]) != "00-" ||
 		!bytes.Equal(traceparent[idAt:parentAt-1], f.traceHex[:]) || traceparent[parentAt-1] != '-' {
+		return SpanParent{}
+	}
+	var flags [1]byte
+	if _, err := hex.Decode(flags[:], traceparent[flagsAt:]); err != nil || !trace.TraceFlags(flags[0]).IsSampled() {
 		return SpanParent{}
 	}
 	if _, err := hex.Decode(parent[:], traceparent[parentAt:parentAt+16]); err != nil {

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"go.opentelemetry.io/otel/trace"
@@ -16,13 +17,14 @@ func FuzzParent(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	frames := newFrames(newBuffer(1<<20), Forward, trace.NewSpanContext(trace.SpanContextConfig{TraceID: traceID, SpanID: trace.SpanID{1}}))
+	frames := newFrames(newBuffer(1<<20), Forward, trace.NewSpanContext(trace.SpanContextConfig{TraceID: traceID, SpanID: trace.SpanID{1}}), new(atomic.Bool))
 	f.Add("00-" + id + "-00f067aa0ba902b7-01")
 	f.Add("00-" + id + "-00F067AA0BA902B7-01")
 	f.Add("00-" + strings.ToUpper(id) + "-00f067aa0ba902b7-01")
 	f.Add("00-" + strings.Replace(id, "4", "5", 1) + "-00f067aa0ba902b7-01")
 	f.Add("00-" + id + "-00f067aa0ba902b\x00-01")
 	f.Add("00-" + id + "-0000000000000000-00")
+	f.Add("00-" + id + "-00f067aa0ba902b7-00")
 	f.Fuzz(func(t *testing.T, traceparent string) {
 		parent := frames.Parent([]byte(traceparent))
 		if parent == (SpanParent{}) {
@@ -34,6 +36,9 @@ func FuzzParent(f *testing.F) {
 		read := trace.SpanContextFromContext(remote(context.Background(), strings.ToLower(traceparent)))
 		if read.IsValid() && read.SpanID() != trace.SpanID(parent) {
 			t.Errorf("%q gave %s, and OpenTelemetry %s", traceparent, trace.SpanID(parent), read.SpanID())
+		}
+		if read.IsValid() && !read.IsSampled() {
+			t.Errorf("%q is a span that nobody sends", traceparent)
 		}
 	})
 }

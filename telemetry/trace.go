@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -120,6 +121,10 @@ func (t *Tracer) Buffered() int64 { return t.buffer.used.Load() }
 // Frames returns what takes down a stage of the frames of the span in ctx, or
 // nil where it is not sampled.
 func (t *Tracer) Frames(ctx context.Context, stage Stage) *Frames {
+	return t.frames(ctx, stage, new(atomic.Bool))
+}
+
+func (t *Tracer) frames(ctx context.Context, stage Stage, counted *atomic.Bool) *Frames {
 	parent := trace.SpanContextFromContext(ctx)
 	if t == nil || !parent.IsSampled() {
 		return nil
@@ -129,7 +134,7 @@ func (t *Tracer) Frames(ctx context.Context, stage Stage) *Frames {
 	if call, ok := trace.SpanFromContext(ctx).(sdk.ReadOnlySpan); ok && stage == Synthesize && call.Parent().IsValid() {
 		parent = call.Parent()
 	}
-	f := newFrames(t.buffer, stage, parent)
+	f := newFrames(t.buffer, stage, parent, counted)
 	t.exporter.open(f)
 	return f
 }
@@ -348,10 +353,10 @@ func (u *UtteranceTrace) End(e UtteranceEnd) {
 // Play returns what takes down when the client heard the utterance's frames.
 // The caller closes it.
 func (s *SessionTrace) Play(u *UtteranceTrace) *Frames {
-	if s == nil || u == nil {
+	if s == nil || u == nil || u.frames == nil || u.frames.GivenUp() {
 		return nil
 	}
-	return s.tracer.Frames(u.Context(context.Background()), Play)
+	return s.tracer.frames(u.Context(context.Background()), Play, u.frames.counted)
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -205,7 +206,7 @@ func TestEveryFrameHasItsSpan(t *testing.T) {
 }
 
 func TestRecordDoesNotAllocate(t *testing.T) {
-	f := newFrames(newBuffer(1<<20), Forward, trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}}))
+	f := newFrames(newBuffer(1<<20), Forward, trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}}), new(atomic.Bool))
 	parent := f.Traceparent(7)
 	now := time.Now()
 	if n := testing.AllocsPerRun(chunkRecords-2, func() {
@@ -220,8 +221,8 @@ func TestRecordDoesNotAllocate(t *testing.T) {
 
 func TestParentsOfOtherTracesAreNone(t *testing.T) {
 	b := newBuffer(1 << 20)
-	f := newFrames(b, Forward, trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}}))
-	other := newFrames(b, Forward, trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{9}, SpanID: trace.SpanID{2}}))
+	f := newFrames(b, Forward, trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}}), new(atomic.Bool))
+	other := newFrames(b, Forward, trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{9}, SpanID: trace.SpanID{2}}), new(atomic.Bool))
 	own := f.Traceparent(1)
 	for _, s := range []string{"", "00", other.Traceparent(1), "01" + own[2:], own[:36] + "ghijklmnopqrstuv-01", own + "0", own[:35] + "_" + own[36:]} {
 		if p := f.Parent([]byte(s)); p != (SpanParent{}) {
