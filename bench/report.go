@@ -39,14 +39,14 @@ func thisMachine() string {
 func (r *Report) Table() string {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s; %d rounds of %s each, %s.\n\n", r.Machine, r.Rounds, r.Window, r.At.Format("2006-01-02"))
-	b.WriteString("| | sessions | CPU a frame, edge | bare relay | **ratio** | late p50 / p99 / p99.9, edge | bare relay | pace kept |\n|---|--:|--:|--:|--:|--:|--:|--:|\n")
+	b.WriteString("| | sessions | CPU a frame, edge | bare relay | **ratio** | late p50 / p99 / p99.9, edge | bare relay | pace kept | memory each, edge | bare relay |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
 	for _, m := range r.Results {
 		late, relayLate, pace := "", "", ""
 		if m.Edge.Pace > 0 {
 			late, relayLate, pace = three(m.Edge.Lateness), three(m.Relay.Lateness), fmt.Sprintf("%.0f %%", 100*m.Edge.Pace)
 		}
-		fmt.Fprintf(&b, "| %s | %d | %.1f µs | %.1f µs | **%.2f** | %s | %s | %s |\n",
-			m.Scenario, m.Sessions, m.Edge.CPU, m.Relay.CPU, m.Ratio, late, relayLate, pace)
+		fmt.Fprintf(&b, "| %s | %d | %.1f µs | %.1f µs | **%.2f** | %s | %s | %s | %s | %s |\n",
+			m.Scenario, m.Sessions, m.Edge.CPU, m.Relay.CPU, m.Ratio, late, relayLate, pace, m.memory(m.Edge), m.memory(m.Relay))
 	}
 	for _, m := range r.Results {
 		if m.Edge.Latency != nil {
@@ -54,9 +54,20 @@ func (r *Report) Table() string {
 				m.Scenario, m.Sessions, three(m.Edge.Latency), three(m.Relay.Latency))
 		}
 	}
+	if r.Idle.Connections == 0 {
+		return b.String()
+	}
 	fmt.Fprintf(&b, "\n%d idle connections: %.1f KB each and %.1f %% of a core for all; bare relay %.1f KB and %.1f %%.\n",
 		r.Idle.Connections, float64(r.Idle.EdgeBytes)/1024, r.Idle.EdgeCPU, float64(r.Idle.RelayBytes)/1024, r.Idle.RelayCPU)
 	return b.String()
+}
+
+// memory of one session, where there are enough of them to tell.
+func (r *Result) memory(m Measure) string {
+	if r.Sessions < 50 {
+		return ""
+	}
+	return fmt.Sprintf("%d KB", m.Memory>>10)
 }
 
 func three(q Quantiles) string {

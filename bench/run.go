@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -20,6 +21,7 @@ type Options struct {
 	Window   time.Duration // of one measurement
 	Rounds   int           // of relay and edge in turn
 	Idle     int           // connections that say nothing
+	Only     string        // scenarios whose names have this in them; empty: all
 	Progress io.Writer     // a line a round
 }
 
@@ -39,6 +41,7 @@ type Measure struct {
 	CPU      float64   `json:"cpu_us_per_frame"`
 	Rate     float64   `json:"frames_per_second"`
 	Pace     float64   `json:"pace,omitempty"` // Rate to what the sessions ask for; below 1 the machine is too small
+	Memory   int       `json:"bytes_each"`     // resident, a session: more than before the first
 	Lateness Quantiles `json:"lateness_ms,omitempty"`
 	Latency  Quantiles `json:"latency_ms,omitempty"`
 }
@@ -106,6 +109,9 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	defer sink.stop()
 	r := &Report{Machine: thisMachine(), Window: o.Window.String(), Rounds: o.Rounds, At: time.Now().UTC().Truncate(time.Second)}
 	measure := func(s scenario, sessions int) error {
+		if !strings.Contains(s.name, o.Only) {
+			return nil
+		}
 		result, err := o.compare(ctx, s, sessions, sink)
 		if err != nil {
 			return fmt.Errorf("%s, %d sessions: %w", s.name, sessions, err)
@@ -128,7 +134,9 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err := measure(latencyScenario, latencySessions); err != nil {
 		return nil, err
 	}
-	r.Idle, err = o.idle(ctx, sink)
+	if strings.Contains("idle", o.Only) {
+		r.Idle, err = o.idle(ctx, sink)
+	}
 	return r, err
 }
 
@@ -219,7 +227,7 @@ func (o Options) compare(ctx context.Context, s scenario, sessions int, sink *si
 		return Result{}, err
 	}
 	defer system.stop()
-	edge, worker := &sum{process: system.edge}, &sum{process: system.worker}
+	edge, worker := newSum(system.edge, sessions), newSum(system.worker, sessions)
 	dial := dialEdge(system.url+"?"+s.query, s.binary)
 
 	// How large the edge's messages are, for the relay's to be the same.
@@ -240,7 +248,7 @@ func (o Options) compare(ctx context.Context, s scenario, sessions int, sink *si
 		return Result{}, err
 	}
 	defer stop()
-	relay := &sum{process: process}
+	relay := newSum(process, sessions)
 
 	for range o.Rounds {
 		for _, side := range []struct {
@@ -279,6 +287,8 @@ func (o Options) say(format string, args ...any) {
 // sum is a process's work over several windows.
 type sum struct {
 	process           *process
+	sessions          int
+	empty, full       int  // resident bytes before the first window, and the most at the end of one
 	open              bool // within a window
 	marked, ran       time.Duration
 	frames            int64
@@ -286,11 +296,22 @@ type sum struct {
 	lateness, latency []time.Duration
 }
 
+func newSum(p *process, sessions int) *sum {
+	empty, _ := p.memory() // mark says what is wrong
+	return &sum{process: p, sessions: sessions, empty: empty}
+}
+
 // mark begins or ends a window.
 func (s *sum) mark() error {
 	now, err := s.process.cpu()
+	if err != nil {
+		return err
+	}
 	if s.open {
 		s.ran += now - s.marked
+		var held int
+		held, err = s.process.memory()
+		s.full = max(s.full, held)
 	}
 	s.open, s.marked = !s.open, now
 	return err
@@ -307,7 +328,7 @@ func (s *sum) add(w window) {
 func (s *sum) cpu() float64 { return float64(s.ran.Nanoseconds()) / 1000 / float64(s.frames) }
 
 func (s *sum) measure(asked float64, stamped bool) Measure {
-	m := Measure{CPU: s.cpu(), Rate: float64(s.frames) / s.lasting.Seconds()}
+	m := Measure{CPU: s.cpu(), Rate: float64(s.frames) / s.lasting.Seconds(), Memory: max(0, s.full-s.empty) / s.sessions}
 	if asked == 0 {
 		return m
 	}
