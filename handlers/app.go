@@ -38,10 +38,21 @@ func newApp(name string, log *slog.Logger, cfg fiber.Config) *fiber.App {
 	app.Server().NoDefaultServerHeader = true
 	app.Server().KeepHijackedConns = true // WebSockets outlive their requests
 	app.Server().HeaderReceived = closeAfterChunks
-	app.Use(middleware.LogRequests(log), recover.New(recover.Config{EnableStackTrace: true, StackTraceHandler: func(_ *fiber.Ctx, p any) {
+	app.Server().SecureErrorLogMessage = true // what a visitor sent may be its key
+	app.Use(closeAfterAnswer, middleware.LogRequests(log), recover.New(recover.Config{EnableStackTrace: true, StackTraceHandler: func(_ *fiber.Ctx, p any) {
 		log.Error("panic in a request", "cause", fmt.Sprint(p), "resolution", "this is a fault of voxedge: report it")
 	}}))
 	return app
+}
+
+// closeAfterAnswer keeps nobody but WebSockets: one who only asks would hold a
+// place that others wait for.
+func closeAfterAnswer(c *fiber.Ctx) error {
+	err := c.Next()
+	if c.Response().StatusCode() != fiber.StatusSwitchingProtocols || err != nil {
+		c.Response().Header.SetConnectionClose()
+	}
+	return err
 }
 
 // closeAfterChunks has the connection closed after a request whose body has no

@@ -30,6 +30,43 @@ func TestPlainHTTPIsToldTheURL(t *testing.T) {
 	must(t, response.StatusCode == 404 && strings.Contains(body, "/v1/stream"), "%d %s", response.StatusCode, body)
 }
 
+// Who says nothing, and who goes on asking, holds no place for long.
+func TestPlacesAreForWebSockets(t *testing.T) {
+	e := startEdge(t, testConfig(), nil, func(cfg *handlers.StreamConfig) { cfg.HandshakeTimeout = 100 * time.Millisecond })
+	for _, said := range []string{"", "G", "GET / HTTP/1.1\r\nHost: edge\r\n\r\n", "GET /nothing HTTP/1.1\r\nHost: edge\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: edge\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"} {
+		conn, err := net.Dial("tcp", e.addr)
+		must(t, err == nil, "%v", err)
+		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+		_, err = io.WriteString(conn, said)
+		must(t, err == nil, "%v", err)
+		if _, err = io.Copy(io.Discard, conn); err != nil {
+			t.Errorf("after %q: %v", said, err)
+		}
+		_ = conn.Close()
+	}
+}
+
+// The header of a request ends where it ends, whatever is folded in it.
+func TestNothingIsSmuggledInFolds(t *testing.T) {
+	e := startEdge(t, testConfig(), nil)
+	answer := raw(t, e.addr, "GET /first HTTP/1.1\r\nHost: edge\r\nX-F: a"+strings.Repeat("\r\n b", 18)+
+		"\r\nX-Tail: 0123456789GET /smuggled HTTP/1.1\r\nQ: xxxxx\r\n\r\n")
+	if n := strings.Count(answer, "HTTP/1.1 "); n > 1 {
+		t.Errorf("%d answers to one request: %q", n, answer)
+	}
+}
+
+// What a visitor sends is not logged, for it may be a key.
+func TestMistakesAreNotLoggedWhole(t *testing.T) {
+	e := startEdge(t, testConfig(), nil)
+	raw(t, e.addr, "GET /v1/stream?ticket=SECRET HTTP/1.1\r\nHost: edge\r\nAuthorization: Bearer SECRET\r\nBad Header Line\r\n\r\n")
+	raw(t, e.addr, "GET /v1/stream%3Fticket=SECRET HTTP/1.1\r\nHost: edge\r\n\r\n")
+	if logs := e.logs.String(); strings.Contains(logs, "SECRET") || !strings.Contains(logs, `"path":"/v1/stream"`) {
+		t.Errorf("the log says %s", logs)
+	}
+}
+
 // raw sends bytes that are no good request and returns the answer.
 func raw(t *testing.T, addr, request string) string {
 	t.Helper()

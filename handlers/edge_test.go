@@ -157,16 +157,20 @@ func testConfig() session.Config {
 	}
 }
 
-func startEdge(t *testing.T, cfg session.Config, speak speakFunc) *edge {
+func startEdge(t *testing.T, cfg session.Config, speak speakFunc, change ...func(*handlers.StreamConfig)) *edge {
 	t.Helper()
 	if speak == nil {
 		speak = aFrameARune
 	}
 	e := &edge{t: t, voices: &voices{speak: speak}, logs: &logBuffer{}, noted: &noted{}}
-	log := slog.New(slog.NewJSONHandler(e.logs, nil))
+	log := slog.New(slog.NewJSONHandler(e.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	e.hub = session.NewHub(cfg, e.voices, nil, log, e.noted)
-	app := handlers.Stream(e.hub, handlers.StreamConfig{MaxMessageBytes: 256 << 10, HandshakeTimeout: 5 * time.Second, HealthPort: 8081,
-		Origins: middleware.Origins{"https://app.example"}}, log)
+	stream := handlers.StreamConfig{MaxMessageBytes: 256 << 10, HandshakeTimeout: 5 * time.Second, HealthPort: 8081,
+		Origins: middleware.Origins{"https://app.example"}}
+	for _, c := range change {
+		c(&stream)
+	}
+	app := handlers.Stream(e.hub, stream, log)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

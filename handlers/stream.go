@@ -118,7 +118,6 @@ func (s *stream) upgrade() fiber.Handler {
 		if c.Response().StatusCode() == fiber.StatusSwitchingProtocols {
 			return nil
 		}
-		c.Set(fiber.HeaderConnection, "close") // the place goes with the connection
 		if err != nil && !errors.Is(err, fiber.ErrUpgradeRequired) {
 			return err
 		}

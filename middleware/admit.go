@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -96,7 +97,11 @@ func LogRequests(log *slog.Logger) fiber.Handler {
 	return func(c *fiber.Ctx) error {
 		began := time.Now()
 		err := c.Next()
-		log.Debug("request", "method", c.Method(), "path", c.Path(), "status", c.Response().StatusCode(),
+		path := c.Path()
+		if at := strings.IndexAny(path, "?%"); at >= 0 { // a query that was escaped by mistake has secrets too
+			path = path[:at]
+		}
+		log.Debug("request", "method", c.Method(), "path", path, "status", c.Response().StatusCode(),
 			"remote", c.IP(), "duration_ms", float64(time.Since(began).Microseconds())/1000)
 		return err
 	}
