@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/voxedge/voxedge/proto"
 )
@@ -14,6 +16,7 @@ import (
 // The registry's terms, kept by workers and edges alike.
 const (
 	RegistryPrefix  = "worker:"
+	maxName         = 256 // bytes
 	AnnounceTTL     = 30 * time.Second
 	AnnounceRefresh = 10 * time.Second
 	// RegistryChannel carries a message whenever a worker comes or goes, so that
@@ -59,6 +62,9 @@ func ParseAnnouncement(data []byte, name string) (Announcement, error) {
 	}
 	if a.Name == "" {
 		a.Name = name
+	}
+	if len(a.Name) > maxName || !utf8.ValidString(a.Name) || strings.ContainsFunc(a.Name, unicode.IsControl) {
+		return a, fmt.Errorf(`"name": %.40q is not a name of at most %d bytes of UTF-8`, a.Name, maxName)
 	}
 	addr, err := ParseAddr(a.Addr)
 	if err != nil {

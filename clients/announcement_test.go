@@ -37,6 +37,15 @@ func TestParseAddr(t *testing.T) {
 	}
 }
 
+// A name is a metric's label, and in every log line.
+func TestNamesAreText(t *testing.T) {
+	for _, name := range []string{"\xff\xfe", strings.Repeat("a", maxName+1), "a\x1b[2J"} {
+		if a, err := ParseAnnouncement([]byte(`{"addr":"grpc://a:1"}`), name); err == nil {
+			t.Errorf("%q is taken: %+v", name, a)
+		}
+	}
+}
+
 func TestStaticWorkers(t *testing.T) {
 	tests := []struct {
 		addrs string

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -157,6 +158,9 @@ var faults = map[string]func(*utterance) error{
 	"an end marker of another session": func(u *utterance) error { return u.Send(&proto.AudioFrame{SessionId: "other", IsFinal: true}) },
 	"audio at another rate": func(u *utterance) error {
 		return u.Send(&proto.AudioFrame{SessionId: u.id, AudioData: make([]byte, session.FrameBytes), SampleRate: 24000})
+	},
+	"much beside the audio": func(u *utterance) error {
+		return u.Send(&proto.AudioFrame{SessionId: u.id, AudioData: make([]byte, session.FrameBytes), Traceparent: strings.Repeat("x", maxBeside)})
 	},
 	"more than gRPC takes at once": func(u *utterance) error { return u.send(make([]byte, 5<<20), false) },
 }

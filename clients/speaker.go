@@ -432,4 +432,4 @@ func workerUnavailable(none error, failures []error) *session.Error {
 // refusal is a worker's answer that it does not want the session.
 type refusal struct{ message string }
 
-func (r *refusal) Error() string { return "it refused the session: " + r.message }
+func (r *refusal) Error() string { return fmt.Sprintf("it refused the session: %.500s", r.message) }

@@ -42,10 +42,10 @@ func (s *speaker) synthesize(ctx context.Context, w *Worker, script *session.Scr
 	began := time.Now()
 	var frame audioFrame
 	defer frame.release()
+	watch.waiting()
 	for first := true; ; first = false {
-		watch.waiting()
 		err := stream.RecvMsg(&frame)
-		watch.heard()
+		waited := watch.heard()
 		if err != nil {
 			end = err
 		}
@@ -62,8 +62,14 @@ func (s *speaker) synthesize(ctx context.Context, w *Worker, script *session.Scr
 		if err := checkFrame(&frame, wire); err != nil {
 			return &workerFault{worker: w, err: err}
 		}
+		before := out.at
 		if err := out.write(&frame, time.Now()); err != nil {
 			return err
+		}
+		if first || out.at > before {
+			watch.waiting()
+		} else {
+			watch.stillWaiting(waited) // for the rest of a frame
 		}
 		if out.at > boundless && out.at > boundless+boundlessRune*uint64(script.Runes()) { //nolint:gosec // a count
 			return &workerFault{worker: w, err: fmt.Errorf("it speaks without end: %d frames for %d characters", out.at, script.Runes())}
@@ -93,6 +99,9 @@ const (
 	boundlessRune = 100
 )
 
+// maxBeside bounds, in bytes, what a message may have beside its audio.
+const maxBeside = 4 << 10
+
 // sendText sends the script as it grows and half-closes after its last chunk,
 // for some workers speak only then.
 func sendText(ctx context.Context, stream proto.TTSService_SynthesizeClient, id string, script *session.Script, watch *watchdog) {
@@ -117,6 +126,8 @@ func checkFrame(f *audioFrame, id string) error {
 	switch {
 	case len(f.audio) == 0 && !f.final:
 		return errors.New("it sent a frame with no audio that is not final")
+	case f.buffer != nil && f.buffer.Len() > len(f.audio)+maxBeside:
+		return fmt.Errorf("it sent %d bytes of something else with %d of audio", f.buffer.Len()-len(f.audio), len(f.audio))
 	case len(f.sessionID) > 0 && string(f.sessionID) != id:
 		return fmt.Errorf("it sent audio of another session, %.40q", f.sessionID)
 	case f.sampleRate != 0 && f.sampleRate != session.SampleRate:

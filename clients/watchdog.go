@@ -60,12 +60,17 @@ func (d *watchdog) opened() {
 	d.phase.Store(phaseText)
 }
 
+// waiting begins a wait for the worker.
 func (d *watchdog) waiting() { d.since.Store(time.Now().UnixNano()) }
 
-func (d *watchdog) heard() {
-	d.since.Store(0)
+// heard ends the wait, and returns what stillWaiting takes if it was not for what
+// is owed.
+func (d *watchdog) heard() (since int64) {
 	d.phase.CompareAndSwap(phaseFirst, phaseFrames)
+	return d.since.Swap(0)
 }
+
+func (d *watchdog) stillWaiting(since int64) { d.since.Store(since) }
 
 func (d *watchdog) textSent() {
 	if d.since.Load() != 0 {

@@ -144,3 +144,28 @@ func TestASlowClientIsNoStall(t *testing.T) {
 		t.Errorf("another worker took over: %q", calls)
 	}
 }
+
+// A worker that sends a little now and then, and never a whole frame, stalls all
+// the same.
+func TestADripIsAStall(t *testing.T) {
+	cfg := poolConfig()
+	cfg.StallTimeout = time.Second
+	a := startWorker(t, "a", func(w *ttsWorker) {
+		preferred(w)
+		w.speak = reader(func(u *utterance) error {
+			for err := u.tone(0, 1); err == nil; err = u.send([]byte{0}, false) {
+				select {
+				case <-time.After(cfg.StallTimeout / 4):
+				case <-u.Context().Done():
+				}
+			}
+			return u.Context().Err()
+		})
+	})
+	b := startWorker(t, "b", nil)
+	e := startEdge(t, cfg, a, b)
+	e.hearTone(e.session("s", voice), "text")
+	if calls := b.heard("Synthesize"); len(calls) != 1 {
+		t.Errorf("the other worker got %q", calls)
+	}
+}

@@ -249,7 +249,7 @@ func (w *Worker) listModels(ctx context.Context) (*proto.ListModelsResponse, err
 // rpcError says what failed in words, without gRPC's wrapping.
 func rpcError(what string, err error) error {
 	s := status.Convert(err)
-	return fmt.Errorf("%s: %s: %s", what, s.Code(), s.Message())
+	return fmt.Errorf("%s: %s: %.500s", what, s.Code(), s.Message())
 }
 
 // firstFrame takes note of a time to first frame.

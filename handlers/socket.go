@@ -9,6 +9,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 const (
@@ -21,6 +23,10 @@ const (
 	// linger is how long a closing connection may take to send what waits and to
 	// answer the close message.
 	linger = 2 * time.Second
+	// readRate is how much is read from a WebSocket, in bytes a second and in one go;
+	// each read counts as so many more, for crumbs cost more than what is in them.
+	readRate = 1 << 20
+	readCost = 256
 	// acceptRetry is how long connections wait where there was no file descriptor,
 	// and complainEvery how often that is said.
 	acceptRetry   = 50 * time.Millisecond
@@ -113,6 +119,7 @@ type socket struct {
 	done sync.Once       // with the handshake
 	raw  syscall.RawConn // nil where the connection has no file descriptor
 	read bool            // the first read is done
+	pace *rate.Limiter   // of a WebSocket's reads
 
 	onClose []func() // set by the request, called by Close; the HTTP server orders the two
 	closed  sync.Once
@@ -138,6 +145,9 @@ type socket struct {
 // Read recognises a greeting that is not for this port.
 func (s *socket) Read(p []byte) (int, error) {
 	n, err := s.Conn.Read(p)
+	if s.pace != nil && n > 0 {
+		time.Sleep(s.pace.ReserveN(time.Now(), min(n+readCost, readRate)).Delay())
+	}
 	if !s.read && n > 0 {
 		s.read = true
 		switch {
@@ -177,12 +187,12 @@ var (
 	errPlain = errors.New("plain HTTP on a TLS port")
 )
 
-// detach makes writes no longer wait.
+// detach makes writes no longer wait, and reads wait for their turn.
 func (s *socket) detach() {
+	s.pace = rate.NewLimiter(readRate, readRate)
 	s.mu.Lock()
 	s.async = s.raw != nil
 	s.mu.Unlock()
-	s.shaken()
 }
 
 // shaken makes room for another handshake.

@@ -134,6 +134,7 @@ func (s *stream) serve(ws *websocket.Conn) {
 		refuseUpgraded(conn, refusal)
 		return
 	}
+	conn.socket.shaken()
 	opening := ws.Locals(openingKey).(session.Opening)
 	opening.Binary = ws.Subprotocol() == session.BinaryProtocol
 	current := s.hub.Open(conn, opening)
@@ -153,14 +154,23 @@ func (s *stream) converse(conn *client, current *session.Session) {
 			current.Panicked(p)
 		}
 	}()
-	conn.ws.SetPongHandler(func(string) error { current.Ponged(); return nil })
+	pace := rate.NewLimiter(rate.Inf, 0)
+	if s.cfg.MessageRate > 0 {
+		pace = rate.NewLimiter(rate.Limit(s.cfg.MessageRate), 2*s.cfg.MessageRate)
+	}
+	conn.ws.SetPongHandler(func(string) error {
+		inTurn(pace)
+		current.Ponged()
+		return nil
+	})
 	conn.ws.SetPingHandler(func(data string) error {
+		inTurn(pace)
 		current.Heard()
 		return conn.ws.WriteControl(websocket.PongMessage, []byte(data), time.Time{})
 	})
 	conn.ws.SetCloseHandler(func(int, string) error { return nil }) // the session answers, after its last message
 
-	ending, lost := s.readMessages(conn, current)
+	ending, lost := s.readMessages(conn, current, pace)
 	if lost != nil {
 		current.Lost(lost)
 		return
@@ -173,13 +183,9 @@ var readBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // readMessages hands the client's messages to the session until one of the two
 // ends it.
-func (s *stream) readMessages(conn *client, to *session.Session) (ending session.Ending, lost error) {
-	pace := rate.NewLimiter(rate.Inf, 0)
-	if s.cfg.MessageRate > 0 {
-		pace = rate.NewLimiter(rate.Limit(s.cfg.MessageRate), 2*s.cfg.MessageRate)
-	}
+func (s *stream) readMessages(conn *client, to *session.Session, pace *rate.Limiter) (ending session.Ending, lost error) {
 	for {
-		time.Sleep(pace.Reserve().Delay()) // the socket's flow control holds a client that floods
+		inTurn(pace)
 		kind, err := s.readMessage(conn, to)
 		switch {
 		case websocket.IsUnexpectedCloseError(err, websocket.CloseAbnormalClosure): // a close message, of whatever code
@@ -195,6 +201,10 @@ func (s *stream) readMessages(conn *client, to *session.Session) (ending session
 		}
 	}
 }
+
+// inTurn waits for the turn of one more message; the socket's flow control holds a
+// client that floods.
+func inTurn(pace *rate.Limiter) { time.Sleep(pace.Reserve().Delay()) }
 
 var errNotUTF8 = errors.New("text message is not UTF-8")
 

@@ -47,7 +47,7 @@ func (h *Hub) Resume(ctx context.Context, id, token, client string, after uint64
 }
 
 func (h *Hub) takeOver(ctx context.Context, id, token, client string, after uint64) (Record, error) {
-	record, here, err := h.locate(ctx, id, token)
+	record, here, err := h.locate(ctx, id, token, client)
 	if err == nil && record.Client != client {
 		err = fmt.Errorf("%w of %q", ErrNoRecord, client)
 	}
@@ -80,8 +80,8 @@ func notResumed(err error) *Error {
 
 // locate finds the newest record of the session, which is this edge's own or
 // what another has come to write of it in the journal.
-func (h *Hub) locate(ctx context.Context, id, token string) (r Record, here bool, err error) {
-	local, here, lived := h.locateHere(id, token)
+func (h *Hub) locate(ctx context.Context, id, token, client string) (r Record, here bool, err error) {
+	local, here, lived := h.locateHere(id, token, client)
 	switch {
 	case h.keeper.journal == nil && here:
 		return local, true, nil
@@ -107,12 +107,12 @@ func (h *Hub) locate(ctx context.Context, id, token string) (r Record, here bool
 // locateHere finds the record of a session that is or was at this edge. One
 // that lives is ended, and may by then have been taken over already: then it
 // is looked for again.
-func (h *Hub) locateHere(id, token string) (r Record, here, lived bool) {
+func (h *Hub) locateHere(id, token, client string) (r Record, here, lived bool) {
 	for range 3 {
 		h.mu.Lock()
 		live := h.sessions[id]
 		h.mu.Unlock()
-		if live != nil && !live.owned(token) {
+		if live != nil && (live.client != client || !live.owned(token)) {
 			return r, false, false
 		}
 		if live != nil {
