@@ -15,8 +15,10 @@ import (
 
 const (
 	// sendBuffer bounds, in bytes, what the kernel keeps for a client that does
-	// not read; Linux doubles it. About a second of frames.
-	sendBuffer = 64 << 10
+	// not read, about a second of frames, and receiveBuffer what of a client that is
+	// not read; Linux doubles them.
+	sendBuffer    = 64 << 10
+	receiveBuffer = 64 << 10
 	// maxPending bounds, in bytes, what the edge keeps besides: one frame and the
 	// small messages that come after it.
 	maxPending = 64 << 10
@@ -74,6 +76,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	s := &socket{Conn: conn, log: l.log, from: l}
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		_ = tcp.SetWriteBuffer(sendBuffer)
+		_ = tcp.SetReadBuffer(receiveBuffer)
 		if s.raw, err = tcp.SyscallConn(); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
