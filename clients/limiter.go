@@ -34,10 +34,12 @@ type Limiter struct {
 	log   *slog.Logger
 	away  atomic.Bool // Redis, when it was last asked
 	work  sync.WaitGroup
+	owing chan struct{} // something is owed
 
 	mu      sync.Mutex
 	places  map[string]int // taken at this edge, by subject
 	buckets map[string]*bucket
+	owed    map[string]int // audio that Redis was not told of, by its bucket
 	held    map[*place]struct{}
 }
 
@@ -48,16 +50,18 @@ type bucket struct {
 
 var _ middleware.Limiter = (*Limiter)(nil)
 
-// NewLimiter returns a limiter; Run renews the places it has taken.
+// NewLimiter returns a limiter; Run renews the places it has taken, and tells
+// Redis what was spoken.
 func NewLimiter(client *redis.Client, log *slog.Logger) *Limiter {
-	l := &Limiter{redis: client, log: log, places: map[string]int{}, buckets: map[string]*bucket{}, held: map[*place]struct{}{}}
+	l := &Limiter{redis: client, log: log, owing: make(chan struct{}, 1),
+		places: map[string]int{}, buckets: map[string]*bucket{}, owed: map[string]int{}, held: map[*place]struct{}{}}
 	if client != nil {
 		l.rates = redis_rate.NewLimiter(client)
 	}
 	return l
 }
 
-// Run renews until ctx is done, and waits for what is under way.
+// Run renews and tells until ctx is done, and waits for what is under way.
 func (l *Limiter) Run(ctx context.Context) {
 	ticker := time.NewTicker(placeTTL / 3)
 	defer ticker.Stop()
@@ -65,7 +69,10 @@ func (l *Limiter) Run(ctx context.Context) {
 		select {
 		case <-ticker.C:
 			l.renew(ctx)
+		case <-l.owing:
+			l.settle(ctx)
 		case <-ctx.Done():
+			l.settle(context.WithoutCancel(ctx))
 			l.work.Wait()
 			return
 		}
@@ -78,6 +85,7 @@ type place struct {
 	id      string
 	subject middleware.Subject
 	key     string // of the subject
+	audio   string // of its bucket of audio
 	closed  sync.Once
 }
 
@@ -87,7 +95,8 @@ var _ middleware.Place = (*place)(nil)
 func (l *Limiter) Connect(ctx context.Context, s middleware.Subject) (middleware.Place, *middleware.Denied) {
 	ctx, cancel := context.WithTimeout(ctx, limitTimeout)
 	defer cancel()
-	p := &place{limiter: l, id: rand.Text(), subject: s, key: s.Kind + ":" + s.Name}
+	key := s.Kind + ":" + s.Name
+	p := &place{limiter: l, id: rand.Text(), subject: s, key: key, audio: "audio:" + key}
 	if wait := l.take(ctx, p, "connects", s.Limits.Connects, time.Minute, 1); wait > 0 {
 		return nil, &middleware.Denied{What: fmt.Sprintf("%d connects a minute for this %s", s.Limits.Connects, s.Kind), RetryAfter: wait}
 	}
@@ -161,9 +170,6 @@ func (l *Limiter) take(ctx context.Context, p *place, what string, limit int, pe
 	if l.redis != nil {
 		result, err := l.rates.AllowN(ctx, limitPrefix+key, redis_rate.Limit{Rate: limit, Burst: limit, Period: per}, n)
 		if l.asked(err) {
-			if n == 0 && result.Remaining == 0 {
-				return max(result.ResetAfter/time.Duration(limit), time.Second)
-			}
 			return max(result.RetryAfter, 0)
 		}
 	}
@@ -174,33 +180,31 @@ func (l *Limiter) takeHere(key string, limit int, per time.Duration, n int) (wai
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
+	b := l.bucketOf(key, limit, per, now)
+	if b.AllowN(now, n) {
+		return 0
+	}
+	return max(time.Second, b.until(n, now))
+}
+
+// bucketOf is what this edge itself has counted. The lock is held.
+func (l *Limiter) bucketOf(key string, limit int, per time.Duration, now time.Time) *bucket {
 	b := l.buckets[key]
 	if b == nil {
 		b = &bucket{Limiter: rate.NewLimiter(rate.Limit(float64(limit)/per.Seconds()), limit)}
 		l.buckets[key] = b
 	}
 	b.used = now
-	if n == 0 {
-		if b.TokensAt(now) < 1 {
-			return per / time.Duration(limit)
-		}
-		return 0
-	}
-	if b.AllowN(now, n) {
-		return 0
-	}
-	return max(time.Second, time.Duration((float64(n)-b.TokensAt(now))/float64(b.Limit())*float64(time.Second)))
+	return b
 }
-
-const day = 24 * time.Hour
 
 // Text takes the characters, unless the day's audio is used up.
 func (p *place) Text(ctx context.Context, characters int) *session.Error {
 	ctx, cancel := context.WithTimeout(ctx, limitTimeout)
 	defer cancel()
 	limits := p.subject.Limits
-	if wait := p.limiter.take(ctx, p, "audio", limits.Audio, day, 0); wait > 0 {
-		return middleware.RateLimited(&middleware.Denied{What: fmt.Sprintf("%d seconds of audio a day for this %s", limits.Audio, p.subject.Kind), RetryAfter: wait})
+	if problem := p.hush(p.limiter.silence(ctx, p)); problem != nil {
+		return problem
 	}
 	if limits.Characters > 0 && characters > limits.Characters {
 		return session.Errorf(session.RateLimited, "Send it in parts, a minute apart, or have the limit raised",
@@ -210,26 +214,6 @@ func (p *place) Text(ctx context.Context, characters int) *session.Error {
 		return middleware.RateLimited(&middleware.Denied{What: fmt.Sprintf("%d characters a minute for this %s", limits.Characters, p.subject.Kind), RetryAfter: wait})
 	}
 	return nil
-}
-
-// Spoken takes the seconds, as many as are left.
-func (p *place) Spoken(audio time.Duration) {
-	if p.subject.Limits.Audio > 0 {
-		seconds := max(1, int(audio.Round(time.Second).Seconds()))
-		p.limiter.work.Go(func() { p.limiter.spoken(p, seconds) })
-	}
-}
-
-func (l *Limiter) spoken(p *place, seconds int) {
-	limit := p.subject.Limits.Audio
-	l.takeHere("audio:"+p.key, limit, day, seconds)
-	if l.redis == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), limitTimeout)
-	defer cancel()
-	_, err := l.rates.AllowAtMost(ctx, limitPrefix+"audio:"+p.key, redis_rate.Limit{Rate: limit, Burst: limit, Period: day}, seconds)
-	l.asked(err)
 }
 
 // Close gives the place back.
@@ -255,7 +239,7 @@ func (l *Limiter) renew(ctx context.Context) {
 	l.mu.Lock()
 	now := time.Now()
 	for key, b := range l.buckets {
-		if now.Sub(b.used) > keepIdle && b.TokensAt(now) >= float64(b.Burst()) {
+		if now.Sub(b.used) > keepIdle && b.TokensAt(now) >= float64(b.Burst()) && l.owed[key] == 0 {
 			delete(l.buckets, key)
 		}
 	}

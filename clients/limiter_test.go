@@ -65,10 +65,44 @@ func TestRatesHoldOverAllEdges(t *testing.T) {
 	if problem := atB.Text(t.Context(), 40); problem != nil {
 		t.Errorf("100 characters of 100: %v", problem)
 	}
-	atA.Spoken(5 * time.Second)
-	a.work.Wait()
-	if problem := atB.Text(t.Context(), 0); problem == nil {
-		t.Error("the day's audio is used up, and more is spoken")
+	if problem := atA.Spoken(5 * time.Second); problem == nil || problem.Code != "RATE_LIMITED" {
+		t.Errorf("five seconds of three: %v", problem)
+	}
+	for began := time.Now(); atB.Text(t.Context(), 0) == nil; time.Sleep(time.Millisecond) {
+		if time.Since(began) > patience {
+			t.Fatal("the day's audio is used up, and more is spoken")
+		}
+	}
+	if problem := atB.Spoken(200 * time.Millisecond); problem == nil {
+		t.Error("the other edge knows that the day is used up, and speaks on")
+	}
+}
+
+// Those who speak at once do not get the day each, and what is left goes to the
+// millisecond.
+func TestADayIsSharedByAllWhoSpeak(t *testing.T) {
+	r := startRedis(t)
+	log := slog.New(slog.DiscardHandler)
+	a, b := NewLimiter(r.client(), log), NewLimiter(r.client(), log)
+	s := keyOf(middleware.Limits{Audio: 5})
+	const part = 200 * time.Millisecond
+	heard := time.Duration(0)
+	for i := range 20 {
+		l := []*Limiter{a, b}[i%2]
+		p, _ := l.Connect(t.Context(), s)
+		if p.Text(t.Context(), 1) != nil {
+			continue
+		}
+		for range 100 {
+			heard += part
+			if p.Spoken(part) != nil {
+				break
+			}
+		}
+		l.settle(t.Context())
+	}
+	if heard < 5*time.Second || heard > 5*time.Second+2*part {
+		t.Errorf("%s of five seconds were heard", heard)
 	}
 }
 

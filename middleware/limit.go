@@ -79,11 +79,14 @@ func (all allowances) Text(ctx context.Context, characters int) *session.Error {
 	return nil
 }
 
-// Spoken takes it off each.
-func (all allowances) Spoken(audio time.Duration) {
+// Spoken takes it off each, and says the first that is used up.
+func (all allowances) Spoken(audio time.Duration) (first *session.Error) {
 	for _, a := range all {
-		a.Spoken(audio)
+		if problem := a.Spoken(audio); first == nil {
+			first = problem
+		}
 	}
+	return first
 }
 
 // Limit holds a client to the limits of the subject. The allowance is closed

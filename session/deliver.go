@@ -17,9 +17,17 @@ func (s *Session) speak() {
 			return
 		}
 		skip := s.skip
-		err := s.speaker.Speak(u.ctx, u.script, &s.skip, func(f Frame) error { return s.enqueue(u, f) })
+		err := s.speakOne(u)
+		_ = s.charge(skip - s.skip) // a worker has spoken it once more; what comes next is told
 		s.enqueueEnd(u, skip-s.skip, err)
 	}
+}
+
+func (s *Session) speakOne(u *utterance) error {
+	if problem := s.charge(0); problem != nil {
+		return problem
+	}
+	return s.speaker.Speak(u.ctx, u.script, &s.skip, func(f Frame) error { return s.enqueue(u, f) })
 }
 
 func (s *Session) nextUnspoken() *utterance {
@@ -156,6 +164,7 @@ func (s *Session) deliverDue(now time.Time) (due time.Time, more bool, later tim
 		s.written(e, due, now)
 		s.pop()
 		s.tellTimings(u)
+		s.charged(u)
 	}
 	s.flushIfBlocked()
 	return time.Time{}, false, now

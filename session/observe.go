@@ -24,6 +24,34 @@ type heard struct {
 // handOn is after how many frames what they sounded like is handed on: ten seconds.
 const handOn = 500
 
+// chargeEvery is of how many frames a client is charged at once: 200 ms. So much
+// more than its limit it may hear, which Redis and other edges are told later.
+const chargeEvery = 10
+
+// charge takes frames that were spoken off what the client may hear, or says
+// why no more may be spoken.
+func (s *Session) charge(frames uint64) *Error {
+	if s.allowance == nil {
+		return nil
+	}
+	return s.allowance.Spoken(time.Duration(frames) * FrameDuration) //nolint:gosec // a count
+}
+
+// charged charges for the frames of u that were written, and fails all that is
+// to be spoken when the client may hear no more. The lock is held.
+func (s *Session) charged(u *utterance) {
+	if u.frames%chargeEvery != 0 {
+		return
+	}
+	if problem := s.charge(chargeEvery); problem != nil {
+		s.silence(Failed, problem)
+		s.turn = time.Now()
+		s.story.heard = s.turn
+		s.transition(eventSpoken)
+		s.endIfDrained()
+	}
+}
+
 // written takes note of a frame that has left. due is when it might have,
 // unless it came later than that; now is when it has.
 func (s *Session) written(e *entry, due, now time.Time) {
@@ -97,9 +125,7 @@ func (s *Session) observed(u *utterance, why Reason, problem *Error) {
 	s.handOn(u)
 	s.story.utteranceOver(why, &u.sound)
 	s.hub.recorder.UtteranceEnded(string(why), u.script.Runes())
-	if s.allowance != nil && u.frames > 0 {
-		s.allowance.Spoken(time.Duration(u.frames) * FrameDuration) //nolint:gosec // a count
-	}
+	_ = s.charge(u.frames % chargeEvery) // what comes next is told
 	worker, model := s.speaker.Worker()
 	var err error
 	if problem != nil {

@@ -129,3 +129,120 @@ func TestWaitingForTextIsNoGap(t *testing.T) {
 		}
 	})
 }
+
+// purse is an Allowance of some audio.
+type purse struct{ left time.Duration }
+
+func (*purse) Text(context.Context, int) *Error { return nil }
+
+func (p *purse) Spoken(audio time.Duration) *Error {
+	if p.left -= audio; p.left < 0 {
+		return Errorf(RateLimited, "Come back tomorrow", "the day is used up")
+	}
+	return nil
+}
+
+// listenAllowed has a hub whose voice has so many frames to say to anything.
+func listenAllowed(a Allowance, pacing Pacing, talk func(*Hub, Opening), frames int) {
+	cfg := Config{MaxSessions: 1, MaxMessages: 99, MaxUtterances: 9, MaxUtteranceRunes: 99, QueueFrames: 50, PacingLead: 3 * FrameDuration,
+		SlowClientTimeout: time.Hour, IdleTimeout: time.Hour, MaxDuration: time.Hour, PingInterval: time.Hour, ResumeWindow: time.Hour}
+	hub := NewHub(cfg, again{saying{frames: frames}}, nil, slog.New(slog.DiscardHandler), telemetry.Discard{})
+	defer hub.Close()
+	talk(hub, Opening{Params: Params{Pacing: pacing}, Allowance: a})
+}
+
+// again is a voice that leaves out what is to be skipped.
+type again struct{ saying }
+
+func (v again) Speaker(string, Params, string) Speaker { return v }
+
+func (v again) Speak(ctx context.Context, script *Script, skip *uint64, emit func(Frame) error) error {
+	return v.saying.Speak(ctx, script, skip, func(f Frame) error {
+		if *skip > 0 {
+			*skip--
+			return nil
+		}
+		return emit(f)
+	})
+}
+
+// A client hears no more than it may, whether it asks for it in one utterance or
+// in many; then it is told, and its session lives.
+func TestADayThatIsUsedUpEndsWhatIsSpoken(t *testing.T) {
+	for _, pacing := range []Pacing{Realtime, Unpaced} {
+		synctest.Test(t, func(t *testing.T) {
+			w, p := &wire{}, &purse{3 * time.Second}
+			listenAllowed(p, pacing, func(hub *Hub, o Opening) {
+				s := hub.Open(w, o)
+				defer s.Close()
+				for range 3 {
+					s.Receive([]byte(`{"type":"text","text":"text"}`))
+				}
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				s.Receive([]byte(`{"type":"ping"}`))
+			}, 100)
+			said := map[string]int{}
+			for _, write := range w.writes {
+				for _, kind := range write {
+					said[kind]++
+				}
+			}
+			// Three seconds are the first utterance, of two, and half the second.
+			if said["audio"] < 150 || said["audio"] > 150+chargeEvery {
+				t.Errorf("%s: %d frames of 150", pacing, said["audio"])
+			}
+			if said["utterance_end"] != 3 || said["error"] != 2 || said["pong"] != 1 {
+				t.Errorf("%s: it is told %v", pacing, said)
+			}
+		})
+	}
+}
+
+// What is spoken is charged to the frame, however short it is.
+func TestShortUtterancesAreCharged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &purse{time.Hour}
+		listenAllowed(p, Unpaced, func(hub *Hub, o Opening) {
+			s := hub.Open(&wire{}, o)
+			defer s.Close()
+			s.Receive([]byte(`{"type":"text","text":"text"}`))
+			time.Sleep(time.Minute)
+			synctest.Wait()
+		}, 13)
+		if spoken := time.Hour - p.left; spoken != 13*FrameDuration {
+			t.Errorf("%s of 13 frames are charged", spoken)
+		}
+	})
+}
+
+// Frames that a worker speaks again for a client that has come back cost as much
+// as those that it hears.
+func TestWhatIsSpokenAgainIsCharged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &purse{time.Hour}
+		listenAllowed(p, Unpaced, func(hub *Hub, o Opening) {
+			s := hub.Open(&wire{}, o)
+			s.Receive([]byte(`{"type":"text","text":"text"}`))
+			s.Receive([]byte(`{"type":"text","text":"never over","is_final":false}`))
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			id, token := s.id, s.token
+			s.Lost(context.Canceled)
+			s.Close()
+			p.left = time.Hour
+			resumed, problem := hub.Resume(context.Background(), id, token, "", 40)
+			if problem != nil {
+				t.Fatal(problem)
+			}
+			o.Resumed = resumed
+			s = hub.Open(&wire{}, o)
+			defer s.Close()
+			time.Sleep(time.Minute)
+			synctest.Wait()
+		}, 100)
+		if spoken := time.Hour - p.left; spoken != 200*FrameDuration {
+			t.Errorf("%s of 160 frames and 40 left out are charged", spoken)
+		}
+	})
+}

@@ -58,8 +58,8 @@ type Allowance interface {
 	// Text takes characters off it, or says why they are too many now. It may ask
 	// another machine, and answers within a fraction of a second.
 	Text(ctx context.Context, characters int) *Error
-	// Spoken takes off what was spoken. It does not wait.
-	Spoken(audio time.Duration)
+	// Spoken takes off what was spoken, or says why no more may be. It does not wait.
+	Spoken(audio time.Duration) *Error
 }
 
 // Params is what a client asks for when it connects.

@@ -168,7 +168,7 @@ func (s *Session) control(c Command) {
 		s.deliver(began)
 	case Stop:
 		s.transition(eventStop)
-		s.silence()
+		s.silence(Stopped, nil)
 		s.pace.restart()
 	}
 	if c != Resume {
@@ -178,14 +178,12 @@ func (s *Session) control(c Command) {
 	s.speaker.Control(c)
 }
 
-// silence ends every utterance with nothing more of it written. The lock is held.
-func (s *Session) silence() {
+// silence ends every utterance with nothing more of it written, and says why if
+// they failed. The lock is held.
+func (s *Session) silence(why Reason, problem *Error) {
 	dropped := uint64(s.queue.clear())
 	s.position, s.noSkip = s.sequence, true
-	why := Stopped
-	if s.state == Ended {
-		why = CutOff
-	} else {
+	if why == Stopped {
 		s.story.dropped += dropped
 	}
 	stopped := s.utterances
@@ -198,7 +196,7 @@ func (s *Session) silence() {
 	}
 	s.room.Broadcast()
 	for _, u := range stopped {
-		s.tellEnd(u, why, nil)
+		s.tellEnd(u, why, problem)
 	}
 }
 
@@ -331,7 +329,7 @@ func (s *Session) finish(reason string, closeCode int, cause error, leave bool) 
 		s.hub.keeper.forget(s.id, s.epoch)
 	}
 	s.transition(eventEnd)
-	s.silence()
+	s.silence(CutOff, nil)
 	s.cancel()
 	s.receipts.plays.Close()
 	s.story.end(reason, closeCode, cause)
