@@ -62,7 +62,7 @@ func (l *Limiter) silence(ctx context.Context, p *place) (wait time.Duration) {
 		return 0
 	}
 	left, known := 0, false
-	if l.redis != nil {
+	if l.askable() {
 		result, err := l.rates.AllowN(ctx, limitPrefix+p.audio, perDay(limit*second), 0)
 		if known = l.asked(err); known {
 			left = result.Remaining
@@ -87,7 +87,7 @@ func perDay(ms int) redis_rate.Limit { return redis_rate.Limit{Rate: ms, Burst: 
 // settle tells Redis what was spoken here, and learns what others have left of
 // the day. What Redis does not take stays owed.
 func (l *Limiter) settle(ctx context.Context) {
-	for {
+	for l.askable() {
 		key, ms, limit := l.oneOwed()
 		if key == "" {
 			return

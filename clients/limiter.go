@@ -3,8 +3,10 @@ package clients
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,7 +25,9 @@ const (
 	// third of that.
 	placeTTL     = time.Minute
 	limitTimeout = 300 * time.Millisecond
-	keepIdle     = 10 * time.Minute // local buckets
+	// probeEvery is how soon Redis is asked again that did not answer.
+	probeEvery = time.Second
+	keepIdle   = 10 * time.Minute // local buckets
 )
 
 // Limiter holds limits over all edges in Redis, and over this one alone while
@@ -61,14 +65,18 @@ func NewLimiter(client *redis.Client, log *slog.Logger) *Limiter {
 	return l
 }
 
-// Run renews and tells until ctx is done, and waits for what is under way.
+// Run renews, tells and probes until ctx is done, and waits for what is under way.
 func (l *Limiter) Run(ctx context.Context) {
-	ticker := time.NewTicker(placeTTL / 3)
-	defer ticker.Stop()
+	renewal, probe := time.NewTicker(placeTTL/3), time.NewTicker(probeEvery)
+	defer renewal.Stop()
+	defer probe.Stop()
 	for {
 		select {
-		case <-ticker.C:
+		case <-renewal.C:
+			l.forget()
 			l.renew(ctx)
+		case <-probe.C:
+			l.probe(ctx)
 		case <-l.owing:
 			l.settle(ctx)
 		case <-ctx.Done():
@@ -91,16 +99,24 @@ type place struct {
 
 var _ middleware.Place = (*place)(nil)
 
-// Connect takes a place of the subject.
-func (l *Limiter) Connect(ctx context.Context, s middleware.Subject) (middleware.Place, *middleware.Denied) {
+// Count takes one off a rate of the subject.
+func (l *Limiter) Count(ctx context.Context, s middleware.Subject, r middleware.Rate) *middleware.Denied {
 	ctx, cancel := context.WithTimeout(ctx, limitTimeout)
 	defer cancel()
-	key := s.Kind + ":" + s.Name
-	p := &place{limiter: l, id: rand.Text(), subject: s, key: key, audio: "audio:" + key}
-	if wait := l.take(ctx, p, "connects", s.Limits.Connects, time.Minute, 1); wait > 0 {
-		return nil, &middleware.Denied{What: fmt.Sprintf("%d connects a minute for this %s", s.Limits.Connects, s.Kind), RetryAfter: wait}
+	if wait := l.take(ctx, keyOf(s), string(r), s.Limits.Connects, time.Minute, 1); wait > 0 {
+		return &middleware.Denied{What: fmt.Sprintf("%d %s a minute for this %s", s.Limits.Connects, r, s.Kind), RetryAfter: wait}
 	}
-	if !l.admit(ctx, p) {
+	return nil
+}
+
+func keyOf(s middleware.Subject) string { return s.Kind + ":" + s.Name }
+
+// Enter takes a place of the subject.
+func (l *Limiter) Enter(ctx context.Context, s middleware.Subject, replaces bool) (middleware.Place, *middleware.Denied) {
+	ctx, cancel := context.WithTimeout(ctx, limitTimeout)
+	defer cancel()
+	p := &place{limiter: l, id: rand.Text(), subject: s, key: keyOf(s), audio: "audio:" + keyOf(s)}
+	if !l.admit(ctx, p, replaces) {
 		return nil, &middleware.Denied{What: fmt.Sprintf("%d connections at once for this %s", s.Limits.Connections, s.Kind), RetryAfter: 5 * time.Second}
 	}
 	l.mu.Lock()
@@ -117,14 +133,17 @@ redis.call("ZADD", KEYS[1], ARGV[3], ARGV[4])
 redis.call("PEXPIRE", KEYS[1], ARGV[5])
 return 1`)
 
-func (l *Limiter) admit(ctx context.Context, p *place) (ok bool) {
+func (l *Limiter) admit(ctx context.Context, p *place, replaces bool) (ok bool) {
 	limit := p.subject.Limits.Connections
 	here := l.count(p, 1)
 	if limit == 0 {
 		return true
 	}
+	if replaces { // what it replaces is not given back yet, and never by an edge that died
+		limit = math.MaxInt32
+	}
 	ok = here <= limit
-	if ok && l.redis != nil {
+	if ok && l.askable() {
 		now := time.Now()
 		taken, err := takePlace.Eval(ctx, l.redis, []string{limitPrefix + "places:" + p.key}, now.UnixMilli(), limit,
 			now.Add(placeTTL).UnixMilli(), p.id, placeTTL.Milliseconds()).Int()
@@ -150,8 +169,28 @@ func (l *Limiter) count(p *place, n int) int {
 	return left
 }
 
+// askable reports whether Redis may be asked: there is one, and it answered last
+// time. Only the probe asks one that did not, so that no client waits for it.
+func (l *Limiter) askable() bool { return l.redis != nil && !l.away.Load() }
+
+// probe asks a Redis that is away, and catches up when it answers.
+func (l *Limiter) probe(ctx context.Context) {
+	if l.redis == nil || !l.away.Load() {
+		return
+	}
+	pinging, cancel := context.WithTimeout(ctx, limitTimeout)
+	defer cancel()
+	if l.asked(l.redis.Ping(pinging).Err()) {
+		l.renew(ctx)
+		l.settle(ctx)
+	}
+}
+
 // asked takes note of whether Redis answers, and reports it.
 func (l *Limiter) asked(err error) bool {
+	if errors.Is(err, context.Canceled) { // who asked has gone, and Redis may be well
+		return false
+	}
 	switch was := l.away.Swap(err != nil); {
 	case err != nil && !was:
 		l.log.Warn("limits are held by this edge alone until Redis answers", "cause", err.Error(), "resolution", "see that Redis is reachable at REDIS_URL")
@@ -162,12 +201,12 @@ func (l *Limiter) asked(err error) bool {
 }
 
 // take takes n off a rate, and returns how long to wait where it cannot.
-func (l *Limiter) take(ctx context.Context, p *place, what string, limit int, per time.Duration, n int) (wait time.Duration) {
+func (l *Limiter) take(ctx context.Context, of, what string, limit int, per time.Duration, n int) (wait time.Duration) {
 	if limit == 0 {
 		return 0
 	}
-	key := what + ":" + p.key
-	if l.redis != nil {
+	key := what + ":" + of
+	if l.askable() {
 		result, err := l.rates.AllowN(ctx, limitPrefix+key, redis_rate.Limit{Rate: limit, Burst: limit, Period: per}, n)
 		if l.asked(err) {
 			return max(result.RetryAfter, 0)
@@ -210,7 +249,7 @@ func (p *place) Text(ctx context.Context, characters int) *session.Error {
 		return session.Errorf(session.RateLimited, "Send it in parts, a minute apart, or have the limit raised",
 			"a text of %d characters is more than the limit of %d a minute for this %s", characters, limits.Characters, p.subject.Kind)
 	}
-	if wait := p.limiter.take(ctx, p, "characters", limits.Characters, time.Minute, characters); wait > 0 {
+	if wait := p.limiter.take(ctx, p.key, "characters", limits.Characters, time.Minute, characters); wait > 0 {
 		return middleware.RateLimited(&middleware.Denied{What: fmt.Sprintf("%d characters a minute for this %s", limits.Characters, p.subject.Kind), RetryAfter: wait})
 	}
 	return nil
@@ -224,25 +263,31 @@ func (p *place) Close() {
 		delete(l.held, p)
 		l.mu.Unlock()
 		l.count(p, -1)
-		if l.redis != nil && p.subject.Limits.Connections > 0 {
+		if l.askable() && p.subject.Limits.Connections > 0 {
 			l.work.Go(func() {
 				ctx, cancel := context.WithTimeout(context.Background(), limitTimeout)
 				defer cancel()
-				l.redis.ZRem(ctx, limitPrefix+"places:"+p.key, p.id)
+				l.asked(l.redis.ZRem(ctx, limitPrefix+"places:"+p.key, p.id).Err())
 			})
 		}
 	})
 }
 
-// renew keeps the places of living connections, and forgets rates that nobody uses.
-func (l *Limiter) renew(ctx context.Context) {
+// forget forgets rates that nobody uses.
+func (l *Limiter) forget() {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	now := time.Now()
 	for key, b := range l.buckets {
 		if now.Sub(b.used) > keepIdle && b.TokensAt(now) >= float64(b.Burst()) && l.owed[key] == 0 {
 			delete(l.buckets, key)
 		}
 	}
+}
+
+// renew keeps the places of living connections.
+func (l *Limiter) renew(ctx context.Context) {
+	l.mu.Lock()
 	held := make([]*place, 0, len(l.held))
 	for p := range l.held {
 		if p.subject.Limits.Connections > 0 {
@@ -250,7 +295,7 @@ func (l *Limiter) renew(ctx context.Context) {
 		}
 	}
 	l.mu.Unlock()
-	if l.redis == nil || len(held) == 0 {
+	if !l.askable() || len(held) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)

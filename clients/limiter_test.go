@@ -4,13 +4,14 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/voxedge/voxedge/middleware"
 )
 
-func keyOf(l middleware.Limits) middleware.Subject {
+func aKey(l middleware.Limits) middleware.Subject {
 	return middleware.Subject{Kind: "key", Name: "app", Limits: l}
 }
 
@@ -29,23 +30,29 @@ func runLimiter(t *testing.T, r *redisServer) *Limiter {
 func TestLimitsHoldOverAllEdges(t *testing.T) {
 	r := startRedis(t)
 	a, b := runLimiter(t, r), runLimiter(t, r)
-	s := keyOf(middleware.Limits{Connections: 2})
-	first, denied := a.Connect(t.Context(), s)
+	s := aKey(middleware.Limits{Connections: 2})
+	first, denied := a.Enter(t.Context(), s, false)
 	if denied != nil {
 		t.Fatal(denied)
 	}
-	if _, denied := b.Connect(t.Context(), s); denied != nil {
+	if _, denied := b.Enter(t.Context(), s, false); denied != nil {
 		t.Fatal(denied)
 	}
 	for _, edge := range []*Limiter{a, b} {
-		if _, denied := edge.Connect(t.Context(), s); denied == nil || denied.RetryAfter <= 0 {
+		if _, denied := edge.Enter(t.Context(), s, false); denied == nil || denied.RetryAfter <= 0 {
 			t.Errorf("a third place of two: %+v", denied)
 		}
 	}
+	replacing, denied := b.Enter(t.Context(), s, true)
+	if denied != nil {
+		t.Fatalf("one that replaces another: %+v", denied)
+	}
+	replacing.Close()
+	b.work.Wait()
 	first.Close()
 	first.Close() // twice is once
 	a.work.Wait()
-	if _, denied := b.Connect(t.Context(), s); denied != nil {
+	if _, denied := b.Enter(t.Context(), s, false); denied != nil {
 		t.Errorf("a place that was given back: %+v", denied)
 	}
 }
@@ -53,9 +60,9 @@ func TestLimitsHoldOverAllEdges(t *testing.T) {
 func TestRatesHoldOverAllEdges(t *testing.T) {
 	r := startRedis(t)
 	a, b := runLimiter(t, r), runLimiter(t, r)
-	s := keyOf(middleware.Limits{Characters: 100, Audio: 3})
-	atA, _ := a.Connect(t.Context(), s)
-	atB, _ := b.Connect(t.Context(), s)
+	s := aKey(middleware.Limits{Characters: 100, Audio: 3})
+	atA, _ := a.Enter(t.Context(), s, false)
+	atB, _ := b.Enter(t.Context(), s, false)
 	if problem := atA.Text(t.Context(), 60); problem != nil {
 		t.Fatal(problem)
 	}
@@ -84,12 +91,12 @@ func TestADayIsSharedByAllWhoSpeak(t *testing.T) {
 	r := startRedis(t)
 	log := slog.New(slog.DiscardHandler)
 	a, b := NewLimiter(r.client(), log), NewLimiter(r.client(), log)
-	s := keyOf(middleware.Limits{Audio: 5})
+	s := aKey(middleware.Limits{Audio: 5})
 	const part = 200 * time.Millisecond
 	heard := time.Duration(0)
 	for i := range 20 {
 		l := []*Limiter{a, b}[i%2]
-		p, _ := l.Connect(t.Context(), s)
+		p, _ := l.Enter(t.Context(), s, false)
 		if p.Text(t.Context(), 1) != nil {
 			continue
 		}
@@ -113,12 +120,12 @@ func TestLimitsHoldWithoutRedis(t *testing.T) {
 	r.kill()
 	for name, l := range map[string]*Limiter{"never there": NewLimiter(nil, slog.New(slog.DiscardHandler)), "gone": gone} {
 		t.Run(name, func(t *testing.T) {
-			s := keyOf(middleware.Limits{Connections: 1, Connects: 3, Characters: 10})
-			p, denied := l.Connect(t.Context(), s)
+			s := aKey(middleware.Limits{Connections: 1, Connects: 3, Characters: 10})
+			p, denied := l.Enter(t.Context(), s, false)
 			if denied != nil {
 				t.Fatal(denied)
 			}
-			if _, denied := l.Connect(t.Context(), s); denied == nil {
+			if _, denied := l.Enter(t.Context(), s, false); denied == nil {
 				t.Error("a second place of one")
 			}
 			if problem := p.Text(t.Context(), 11); problem == nil || !strings.Contains(problem.Resolution, "in parts") {
@@ -131,12 +138,69 @@ func TestLimitsHoldWithoutRedis(t *testing.T) {
 				t.Error("eleven characters of ten")
 			}
 			p.Close()
-			if _, denied := l.Connect(t.Context(), s); denied != nil {
+			if _, denied := l.Enter(t.Context(), s, false); denied != nil {
 				t.Errorf("a place that was given back: %+v", denied)
 			}
-			if _, denied := l.Connect(t.Context(), s); denied == nil || denied.RetryAfter <= 0 {
-				t.Errorf("a fourth connect of three: %+v", denied)
+			for i := range 4 {
+				if denied := l.Count(t.Context(), s, middleware.Connects); (denied != nil) != (i == 3) || i == 3 && denied.RetryAfter <= 0 {
+					t.Errorf("connect %d of three: %+v", i+1, denied)
+				}
+			}
+			if denied := l.Count(t.Context(), s, middleware.Tickets); denied != nil {
+				t.Errorf("tickets are counted by themselves: %+v", denied)
 			}
 		})
+	}
+}
+
+// A Redis that hangs costs one time-out, not one for each text, and is asked
+// again by itself; what was spoken meanwhile is told then.
+func TestARedisThatHangsIsWaitedForOnce(t *testing.T) {
+	r := startRedis(t)
+	if r.mini != nil {
+		t.Skip("an imitation does not hang")
+	}
+	l, other := runLimiter(t, r), NewLimiter(r.client(), slog.New(slog.DiscardHandler))
+	s := aKey(middleware.Limits{Connections: 9, Connects: 100, Characters: 1000, Audio: 5})
+	p, _ := l.Enter(t.Context(), s, false)
+	elsewhere, _ := other.Enter(t.Context(), s, false)
+	signal := func(sig syscall.Signal) {
+		if err := r.cmd.Process.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
+	}
+	signal(syscall.SIGSTOP)
+	began := time.Now()
+	for range 20 {
+		if problem := p.Text(t.Context(), 10); problem != nil {
+			t.Fatal(problem)
+		}
+		if denied := l.Count(t.Context(), s, middleware.Connects); denied != nil {
+			t.Fatal(denied)
+		}
+	}
+	if took := time.Since(began); took > 2*limitTimeout {
+		t.Errorf("twenty texts took %s", took)
+	}
+	if problem := p.Spoken(6 * time.Second); problem == nil {
+		t.Error("six seconds of five")
+	}
+	signal(syscall.SIGCONT)
+	for began := time.Now(); elsewhere.Text(t.Context(), 0) == nil; time.Sleep(10 * time.Millisecond) {
+		if time.Since(began) > patience {
+			t.Fatal("the other edge was never told of what was spoken")
+		}
+	}
+}
+
+// A client that goes away while it is asked for is no sign that Redis has.
+func TestAClientThatGoesIsNotRedisThatIsAway(t *testing.T) {
+	r := startRedis(t)
+	l := NewLimiter(r.client(), slog.New(slog.DiscardHandler))
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	l.Count(gone, aKey(middleware.Limits{Connects: 5}), middleware.Connects)
+	if !l.askable() {
+		t.Error("Redis is thought to be away")
 	}
 }

@@ -38,7 +38,7 @@ func (s *stream) params(c *fiber.Ctx) error {
 		return middleware.RefuseError(c, problem)
 	}
 	id := middleware.IdentityOf(c)
-	opening := session.Opening{Params: ask.params, Remote: middleware.AddressOf(c), Client: id.Name, Expires: id.Expires, Allowance: middleware.AllowanceOf(c), Traceparent: ask.traceparent, Timings: ask.timings}
+	opening := session.Opening{Params: ask.params, Remote: middleware.AddressOf(c), Client: id.Name, Expires: id.Expires, Traceparent: ask.traceparent, Timings: ask.timings}
 	opening.Traceparent = cmp.Or(c.Get("traceparent"), opening.Traceparent)
 	if ask.session != "" {
 		opening.Resumed, problem = s.hub.Resume(c.UserContext(), ask.session, ask.token, id.Name, ask.after)
@@ -48,6 +48,12 @@ func (s *stream) params(c *fiber.Ctx) error {
 	}
 	c.Locals(openingKey, opening)
 	return c.Next()
+}
+
+// resumes reports whether params has found a session that goes on.
+func resumes(c *fiber.Ctx) bool {
+	opening, ok := c.Locals(openingKey).(session.Opening)
+	return ok && opening.Resumed != nil
 }
 
 // parseQuery says what the query asks for.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -47,25 +46,28 @@ func Stream(hub *session.Hub, cfg StreamConfig, log *slog.Logger) *fiber.App {
 		BodyLimit:      64 << 10,
 	})
 	s := &stream{hub: hub, cfg: cfg, log: log}
-	doors := []fiber.Handler{s.upgradeRequired, cfg.Proxies.Check, cfg.Origins.Check(hub.Refused, log)}
-	limit := func(subjectOf func(*fiber.Ctx) middleware.Subject) fiber.Handler {
-		return middleware.Limit(cfg.Limiter, subjectOf, hub.Refused, untilClosed)
-	}
-	if cfg.Limiter != nil { // the address first, so that nobody tries keys without end
-		doors = append(doors, limit(middleware.PerAddress(cfg.PerAddress)))
-	}
-	if cfg.Auth != nil {
-		doors = append(doors, cfg.Auth.Check(hub.Refused))
-		tickets := []fiber.Handler{cfg.Proxies.Check, cfg.Auth.GiveTicket(hub.Refused)}
-		if cfg.Limiter != nil {
-			tickets = slices.Insert(tickets, 1, limit(middleware.PerAddress(cfg.PerAddress)))
+	address := middleware.Door{Limiter: cfg.Limiter, Of: middleware.PerAddress(cfg.PerAddress), Refused: hub.Refused}
+	key := middleware.Door{Limiter: cfg.Limiter, Of: middleware.PerKey(cfg.PerKey), Refused: hub.Refused}
+	limited := func(step fiber.Handler) fiber.Handler {
+		if cfg.Limiter == nil {
+			return pass
 		}
-		app.Post("/v1/tickets", tickets...)
+		return step
 	}
-	if cfg.Limiter != nil {
-		doors = append(doors, limit(middleware.PerKey(cfg.PerKey)))
+	authenticated := pass
+	if cfg.Auth != nil {
+		authenticated = cfg.Auth.Check(hub.Refused)
+		app.Post("/v1/tickets", cfg.Proxies.Check, limited(address.Count(middleware.Tickets)), cfg.Auth.CheckBearer(hub.Refused),
+			limited(key.Count(middleware.Tickets)), cfg.Auth.GiveTicket(hub.Refused))
 	}
-	doors = append(doors, s.admitted(s.params), middleware.Admit(hub, untilClosed), s.upgrade())
+	doors := []fiber.Handler{
+		s.upgradeRequired, cfg.Proxies.Check, cfg.Origins.Check(hub.Refused, log),
+		limited(address.Count(middleware.Connects)), // first, so that nobody tries keys without end
+		authenticated, limited(key.Count(middleware.Connects)),
+		s.admitted(s.params), middleware.Admit(hub, untilClosed),
+		limited(address.Enter(resumes, untilClosed)), limited(key.Enter(resumes, untilClosed)),
+		s.upgrade(),
+	}
 	for _, path := range []string{"/", "/v1/stream"} {
 		app.Get(path, doors...)
 		app.All(path, onlyGet)
@@ -74,6 +76,8 @@ func Stream(hub *session.Hub, cfg StreamConfig, log *slog.Logger) *fiber.App {
 	app.Hooks().OnShutdown(func() error { s.conversations.Wait(); return nil })
 	return app
 }
+
+func pass(c *fiber.Ctx) error { return c.Next() }
 
 // admitted leaves out a step for who is refused already.
 func (s *stream) admitted(step fiber.Handler) fiber.Handler {
@@ -136,6 +140,7 @@ func (s *stream) serve(ws *websocket.Conn) {
 	}
 	conn.socket.shaken()
 	opening := ws.Locals(openingKey).(session.Opening)
+	opening.Allowance = middleware.AllowanceIn(ws.Locals)
 	opening.Binary = ws.Subprotocol() == session.BinaryProtocol
 	current := s.hub.Open(conn, opening)
 	if readAhead(ws.NetConn()) {

@@ -27,7 +27,7 @@ type Refusal struct {
 // client that sends an Origin is a browser, which would see a bare 1006: it is
 // let in to be told and closed.
 func Refuse(c *fiber.Ctx, r *Refusal) error {
-	if c.Get(fiber.HeaderOrigin) != "" {
+	if c.Get(fiber.HeaderOrigin) != "" && c.Method() == fiber.MethodGet { // and not a page that asks for a ticket
 		c.Locals(RefusalKey, r)
 		return c.Next()
 	}

@@ -214,19 +214,27 @@ type ticketAnswer struct {
 	Expires int    `json:"expires_in"` // seconds
 }
 
-// GiveTicket answers POST /v1/tickets to whoever shows a key or a token. The
-// body may be {"origin":"https://…"}: the page that the ticket is for, which
-// otherwise is the request's own Origin.
+// CheckBearer lets those in who ask for a ticket with a key or a token.
+func (a *Auth) CheckBearer(refused func(*session.Error)) fiber.Handler {
+	return func(c *fiber.Ctx) error {
+		id, err := a.bearer(c.Get(fiber.HeaderAuthorization))
+		if err != nil {
+			refused(errWho)
+			return Refuse(c, refusalOf(errWho))
+		}
+		c.Locals(identityKey, id)
+		return c.Next()
+	}
+}
+
+// GiveTicket answers POST /v1/tickets to whom CheckBearer has let in. The body may
+// be {"origin":"https://…"}: the page that the ticket is for, which otherwise is
+// the request's own Origin.
 func (a *Auth) GiveTicket(refused func(*session.Error)) fiber.Handler {
 	return func(c *fiber.Ctx) error {
 		refuse := func(problem *session.Error) error {
 			refused(problem)
-			r := refusalOf(problem)
-			return r.answer(c)
-		}
-		id, err := a.bearer(c.Get(fiber.HeaderAuthorization))
-		if err != nil {
-			return refuse(errWho)
+			return Refuse(c, refusalOf(problem))
 		}
 		if a.cfg.Tickets == nil {
 			return refuse(errTicketsAway)
@@ -245,7 +253,7 @@ func (a *Auth) GiveTicket(refused func(*session.Error)) fiber.Handler {
 			ask.Origin = origin
 		}
 		ticket := rand.Text()
-		if err := a.cfg.Tickets.Put(c.UserContext(), hashTicket(ticket), Ticket{id, ask.Origin}, a.cfg.TicketTTL); err != nil {
+		if err := a.cfg.Tickets.Put(c.UserContext(), hashTicket(ticket), Ticket{IdentityOf(c), ask.Origin}, a.cfg.TicketTTL); err != nil {
 			return refuse(errTicketsAway)
 		}
 		c.Set(fiber.HeaderCacheControl, "no-store")

@@ -13,7 +13,7 @@ import (
 // Limits bound one client; zero is no limit.
 type Limits struct {
 	Connections int // at once
-	Connects    int // a minute
+	Connects    int // a minute, and as many tickets
 	Characters  int // a minute
 	Audio       int // seconds a day
 }
@@ -31,11 +31,23 @@ type Denied struct {
 	RetryAfter time.Duration
 }
 
+// Rate is what is counted by the minute.
+type Rate string
+
+// What Limits.Connects bounds.
+const (
+	Connects Rate = "connects"
+	Tickets  Rate = "tickets"
+)
+
 // Limiter holds limits over all edges.
 type Limiter interface {
-	// Connect takes a place of the subject, for as long as the allowance is not
-	// closed, or says why there is none.
-	Connect(ctx context.Context, s Subject) (Place, *Denied)
+	// Count takes one off a rate of the subject, or says why there is none.
+	Count(ctx context.Context, s Subject, r Rate) *Denied
+	// Enter takes a place of the subject, for as long as it is not closed, or
+	// says why there is none. A connection that replaces one that was counted
+	// always gets its place.
+	Enter(ctx context.Context, s Subject, replaces bool) (Place, *Denied)
 }
 
 // Place is what a connection has been given.
@@ -61,9 +73,9 @@ type allowances []session.Allowance
 
 const allowancesKey = "voxedge.allowances"
 
-// AllowanceOf is what Limit has been given, or nil.
-func AllowanceOf(c *fiber.Ctx) session.Allowance {
-	if all, ok := c.Locals(allowancesKey).(allowances); ok {
+// AllowanceIn is what Enter has been given, or nil, in the locals of a WebSocket.
+func AllowanceIn(locals func(key string, value ...any) any) session.Allowance {
+	if all, ok := locals(allowancesKey).(allowances); ok {
 		return all
 	}
 	return nil
@@ -89,27 +101,58 @@ func (all allowances) Spoken(audio time.Duration) (first *session.Error) {
 	return first
 }
 
-// Limit holds a client to the limits of the subject. The allowance is closed
-// with the connection.
-func Limit(limiter Limiter, subjectOf func(*fiber.Ctx) Subject, refused func(*session.Error), untilClosed func(c *fiber.Ctx, leave func())) fiber.Handler {
+// Door holds clients to the limits of a subject, where they come in.
+type Door struct {
+	Limiter Limiter
+	Of      func(*fiber.Ctx) Subject
+	Refused func(*session.Error) // counts those who do not
+}
+
+// Count takes one off a rate.
+func (d Door) Count(r Rate) fiber.Handler {
 	return func(c *fiber.Ctx) error {
-		s := subjectOf(c)
-		if Refused(c) || s.Name == "" || s.Limits == (Limits{}) {
+		s, limited := d.subject(c)
+		if !limited {
 			return c.Next()
 		}
-		allowance, denied := limiter.Connect(c.UserContext(), s)
-		if denied != nil {
-			problem := RateLimited(denied)
-			refused(problem)
-			r := refusalOf(problem)
-			r.RetryAfter = max(denied.RetryAfter, time.Second)
-			return Refuse(c, r)
+		if denied := d.Limiter.Count(c.UserContext(), s, r); denied != nil {
+			return d.refuse(c, denied)
 		}
-		untilClosed(c, allowance.Close)
-		all, _ := c.Locals(allowancesKey).(allowances)
-		c.Locals(allowancesKey, append(all, allowance))
 		return c.Next()
 	}
+}
+
+// Enter takes a place, which is given back with the connection. It is for those
+// who are let in otherwise: nobody else is to hold a place.
+func (d Door) Enter(replaces func(*fiber.Ctx) bool, untilClosed func(c *fiber.Ctx, leave func())) fiber.Handler {
+	return func(c *fiber.Ctx) error {
+		s, limited := d.subject(c)
+		if !limited {
+			return c.Next()
+		}
+		place, denied := d.Limiter.Enter(c.UserContext(), s, replaces(c))
+		if denied != nil {
+			return d.refuse(c, denied)
+		}
+		untilClosed(c, place.Close)
+		all, _ := c.Locals(allowancesKey).(allowances)
+		c.Locals(allowancesKey, append(all, place))
+		return c.Next()
+	}
+}
+
+// subject is whom limits are held against, if there are any.
+func (d Door) subject(c *fiber.Ctx) (s Subject, limited bool) {
+	s = d.Of(c)
+	return s, !Refused(c) && s.Name != "" && s.Limits != (Limits{})
+}
+
+func (d Door) refuse(c *fiber.Ctx, denied *Denied) error {
+	problem := RateLimited(denied)
+	d.Refused(problem)
+	r := refusalOf(problem)
+	r.RetryAfter = max(denied.RetryAfter, time.Second)
+	return Refuse(c, r)
 }
 
 // network is the address, or what one customer has of IPv6.
