@@ -3,6 +3,7 @@ package handlers_test
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -11,13 +12,17 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/voxedge/voxedge/clients"
 	"github.com/voxedge/voxedge/handlers"
 	"github.com/voxedge/voxedge/middleware"
 )
 
-const testKey = "vx_the-key-of-this-test"
+const (
+	testKey    = "vx_the-key-of-this-test"
+	testSecret = "a secret of the tests, long enough for one"
+)
 
 // ticketBox keeps tickets in memory.
 type ticketBox struct {
@@ -43,12 +48,17 @@ func (b *ticketBox) Take(_ context.Context, hash string) (middleware.Ticket, err
 	return t, nil
 }
 
+// testAuth asks for the test's key.
+func testAuth(name string, box *ticketBox) *middleware.Auth {
+	return middleware.NewAuth(middleware.AuthConfig{Keys: map[[sha256.Size]byte]string{middleware.HashKey(testKey): name},
+		Secret: []byte(testSecret), Tickets: box, TicketTTL: time.Minute}, slog.New(slog.DiscardHandler))
+}
+
 // limited asks for the test's key and holds clients to limits.
 func limited(perKey, perAddress middleware.Limits) func(*handlers.StreamConfig) {
 	return func(s *handlers.StreamConfig) {
 		log := slog.New(slog.DiscardHandler)
-		s.Auth = middleware.NewAuth(middleware.AuthConfig{Keys: map[[sha256.Size]byte]string{middleware.HashKey(testKey): "app"},
-			Tickets: &ticketBox{all: map[string]middleware.Ticket{}}, TicketTTL: time.Minute}, log)
+		s.Auth = testAuth("app", &ticketBox{all: map[string]middleware.Ticket{}})
 		s.Limiter, s.PerKey, s.PerAddress = clients.NewLimiter(nil, log), perKey, perAddress
 	}
 }
@@ -68,8 +78,8 @@ func (e *edge) refused(query string, options ...dialOption) int {
 	return response.StatusCode
 }
 
-// ticket asks for a ticket and returns the status.
-func (e *edge) ticket(headers ...string) int {
+// ticket asks for a ticket and returns it and the status.
+func (e *edge) ticket(headers ...string) (ticket string, status int) {
 	e.t.Helper()
 	request, err := http.NewRequest(http.MethodPost, "http://"+e.addr+"/v1/tickets", strings.NewReader(""))
 	must(e.t, err == nil, "%v", err)
@@ -78,8 +88,10 @@ func (e *edge) ticket(headers ...string) int {
 	}
 	response, err := http.DefaultTransport.RoundTrip(request)
 	must(e.t, err == nil, "%v", err)
-	_ = response.Body.Close()
-	return response.StatusCode
+	defer func() { _ = response.Body.Close() }()
+	var answer struct{ Ticket string }
+	_ = json.NewDecoder(response.Body).Decode(&answer)
+	return answer.Ticket, response.StatusCode
 }
 
 // A client that comes back is not refused for want of its own place, though its
@@ -115,7 +127,8 @@ func TestPlacesAreForThoseOnTheirWayToASession(t *testing.T) {
 	_, _, err = e.dial("", withKey)
 	must(t, err == nil, "one place, and it is held by nobody: %v", err)
 	for range 3 {
-		must(t, e.ticket("Authorization", "Bearer "+testKey) == 200, "no ticket at the limit of connections")
+		_, status := e.ticket("Authorization", "Bearer "+testKey)
+		must(t, status == 200, "no ticket at the limit of connections: %d", status)
 	}
 }
 
@@ -132,10 +145,52 @@ func TestTicketsHaveRates(t *testing.T) {
 				want = 429
 			}
 			headers := []string{"Authorization", "Bearer " + testKey, "Origin", "https://app.example"}
-			got := e.ticket(headers[:2+i%2*2]...)
+			_, got := e.ticket(headers[:2+i%2*2]...)
 			must(t, got == want, "%s: ticket %d: %d, want %d", name, i+1, got, want)
 		}
 		_, _, err := e.dial("", withKey)
 		must(t, err == nil, "%s: tickets take no connects: %v", name, err)
+	}
+}
+
+// A ticket is used up by a session, not by a refusal.
+func TestARefusalLeavesTheTicket(t *testing.T) {
+	e := startEdge(t, testConfig(), nil, limited(middleware.Limits{Connections: 1}, middleware.Limits{}))
+	ticket, _ := e.ticket("Authorization", "Bearer "+testKey)
+	first, _, err := e.dial("", withKey)
+	must(t, err == nil && first.next().Type == "session_start", "%v", err)
+	must(t, e.refused("ticket="+ticket) == 429, "a second session was not refused")
+	must(t, e.refused("pacing=fast&ticket="+ticket) == 400, "a bad parameter")
+	c, _, err := e.dial("ticket="+ticket, withOrigin)
+	must(t, err == nil && c.next().Code == "RATE_LIMITED", "a browser that is refused: %v", err)
+	must(t, first.ws.Close(websocket.StatusNormalClosure, "") == nil, "close")
+	eventually(t, "the ticket is taken when there is a place", func() bool {
+		c, _, err := e.dial("ticket=" + ticket)
+		return err == nil && c.next().Type == "session_start"
+	})
+	must(t, e.refused("ticket="+ticket) == 401, "it is taken twice")
+}
+
+// A ticket does not outlive the key that it was given for.
+func TestATicketIsGoneWithItsKey(t *testing.T) {
+	box := &ticketBox{all: map[string]middleware.Ticket{}}
+	before := startEdge(t, testConfig(), nil, func(s *handlers.StreamConfig) { s.Auth = testAuth("old", box) })
+	ticket, status := before.ticket("Authorization", "Bearer "+testKey)
+	must(t, status == 200, "no ticket: %d", status)
+	after := startEdge(t, testConfig(), nil, func(s *handlers.StreamConfig) { s.Auth = testAuth("new", box) })
+	must(t, after.refused("ticket="+ticket) == 401, "a ticket of a key that is gone")
+}
+
+// A token may be good until long after a ticket could say.
+func TestATokenOfTenThousandYearsGetsATicket(t *testing.T) {
+	box := &ticketBox{all: map[string]middleware.Ticket{}}
+	e := startEdge(t, testConfig(), nil, func(s *handlers.StreamConfig) { s.Auth = testAuth("app", box) })
+	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": "alice", "exp": int64(1) << 40}).SignedString([]byte(testSecret))
+	must(t, err == nil, "%v", err)
+	ticket, status := e.ticket("Authorization", "Bearer "+token)
+	must(t, status == 200 && ticket != "", "%d", status)
+	for _, t1 := range box.all {
+		_, err := json.Marshal(t1)
+		must(t, err == nil, "it cannot be kept: %v", err)
 	}
 }

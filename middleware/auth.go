@@ -40,6 +40,7 @@ type AuthConfig struct {
 // Auth finds out who a client is.
 type Auth struct {
 	cfg    AuthConfig
+	names  map[string]bool // of the keys
 	parser *jwt.Parser
 	log    *slog.Logger
 }
@@ -60,7 +61,11 @@ func NewAuth(cfg AuthConfig, log *slog.Logger) *Auth {
 	if cfg.Issuer != "" {
 		options = append(options, jwt.WithIssuer(cfg.Issuer))
 	}
-	return &Auth{cfg, jwt.NewParser(options...), log}
+	names := map[string]bool{}
+	for _, name := range cfg.Keys {
+		names[name] = true
+	}
+	return &Auth{cfg, names, jwt.NewParser(options...), log}
 }
 
 // Enabled reports whether anybody is asked.
@@ -86,12 +91,14 @@ func IdentityOf(c *fiber.Ctx) Identity {
 }
 
 // Check lets in who shows a key, a token or a ticket. refused counts the others.
+// A ticket is used up by a session alone: who is refused for another reason may
+// come again with it.
 func (a *Auth) Check(refused func(*session.Error)) fiber.Handler {
 	return func(c *fiber.Ctx) error {
 		if Refused(c) || !a.Enabled() {
 			return c.Next()
 		}
-		id, err := a.identify(c.UserContext(), c.Get(fiber.HeaderAuthorization), c.Query("ticket"), c.Get(fiber.HeaderOrigin))
+		id, used, err := a.identify(c.UserContext(), c.Get(fiber.HeaderAuthorization), c.Query("ticket"), c.Get(fiber.HeaderOrigin))
 		if err != nil {
 			a.log.Info("a client was not let in", "remote", c.IP(), "cause", err.Error(), "resolution", errWho.Resolution, "runbook", session.Unauthorized.Runbook())
 			problem := errWho
@@ -102,7 +109,11 @@ func (a *Auth) Check(refused func(*session.Error)) fiber.Handler {
 			return Refuse(c, refusalOf(problem))
 		}
 		c.Locals(identityKey, id)
-		return c.Next()
+		err = c.Next()
+		if used != nil && (err != nil || Refused(c) || c.Response().StatusCode() != fiber.StatusSwitchingProtocols) {
+			a.giveBack(c.UserContext(), used)
+		}
+		return err
 	}
 }
 
@@ -112,22 +123,27 @@ var (
 	errKey      = errors.New("the key is not one of ours")
 	errTicket   = errors.New("the ticket was used, has expired, or never was")
 	errOrigin   = errors.New("the ticket is for another origin")
+	errUnknown  = errors.New("the ticket is of a key or a kind of token that is no longer taken")
 	errNoStore  = errors.New("the store of tickets cannot be reached")
 	errNoTicket = errors.New("tickets are not given here")
 )
 
 var errTicketsAway = session.Errorf(session.ConnectionError, "Try again in a second, with a fresh ticket", "tickets cannot be looked up or given now")
 
-func (a *Auth) identify(ctx context.Context, header, ticket, origin string) (Identity, error) {
+func (a *Auth) identify(ctx context.Context, header, ticket, origin string) (id Identity, used *usedTicket, err error) {
 	switch {
 	case header != "" && ticket != "":
-		return Identity{}, errTwo
+		return id, nil, errTwo
 	case ticket != "":
-		return a.redeem(ctx, ticket, origin)
+		if used, err = a.redeem(ctx, ticket, origin); err != nil {
+			return id, nil, err
+		}
+		return used.Identity, used, nil
 	case header != "":
-		return a.bearer(header)
+		id, err = a.bearer(header)
+		return id, nil, err
 	}
-	return Identity{}, errNothing
+	return id, nil, errNothing
 }
 
 // bearer knows API keys by their hash, which takes as long whether or not they
@@ -152,8 +168,14 @@ func (a *Auth) token(text string) (Identity, error) {
 	if _, err := a.parser.ParseWithClaims(text, &claims, a.keyOf); err != nil {
 		return Identity{}, fmt.Errorf("the token is not taken: %w", err)
 	}
-	return Identity{Name: "jwt:" + claims.Subject, Expires: claims.ExpiresAt.Time}, nil
+	id := Identity{Name: tokenPrefix + claims.Subject, Expires: claims.ExpiresAt.Time}
+	if forever := time.Now().AddDate(100, 0, 0); id.Expires.After(forever) {
+		id.Expires = forever // a ticket could not say the year 10000
+	}
+	return id, nil
 }
+
+const tokenPrefix = "jwt:" // no key's name has a colon
 
 // keyOf never gives a public key to a method that would take it for a secret.
 func (a *Auth) keyOf(t *jwt.Token) (any, error) {
@@ -172,7 +194,8 @@ func (a *Auth) keyOf(t *jwt.Token) (any, error) {
 // Ticket is an identity that a browser may use once.
 type Ticket struct {
 	Identity
-	Origin string `json:"origin"` // of the page that may use it; empty: any
+	Origin string    `json:"origin"` // of the page that may use it; empty: any
+	Until  time.Time `json:"until"`
 }
 
 // ErrNoTicket says that there is no such ticket, or no longer.
@@ -189,23 +212,49 @@ func hashTicket(ticket string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-func (a *Auth) redeem(ctx context.Context, ticket, origin string) (Identity, error) {
+// usedTicket is one that was taken, and what it was kept under.
+type usedTicket struct {
+	Ticket
+	hash string
+}
+
+func (a *Auth) redeem(ctx context.Context, ticket, origin string) (*usedTicket, error) {
 	if a.cfg.Tickets == nil {
-		return Identity{}, errNoTicket
+		return nil, errNoTicket
 	}
 	page, _ := parseOrigin(origin)
-	t, err := a.cfg.Tickets.Take(ctx, hashTicket(ticket))
+	hash := hashTicket(ticket)
+	t, err := a.cfg.Tickets.Take(ctx, hash)
 	switch {
 	case errors.Is(err, ErrNoTicket):
-		return Identity{}, errTicket
+		return nil, errTicket
 	case err != nil:
-		return Identity{}, fmt.Errorf("%w: %w", errNoStore, err)
+		return nil, fmt.Errorf("%w: %w", errNoStore, err)
 	case t.Origin != "" && t.Origin != page:
-		return Identity{}, errOrigin
+		return nil, errOrigin
 	case !t.Expires.IsZero() && time.Now().After(t.Expires):
-		return Identity{}, errTicket
+		return nil, errTicket
+	case !a.takes(t.Name):
+		return nil, errUnknown
 	}
-	return t.Identity, nil
+	return &usedTicket{t, hash}, nil
+}
+
+// takes reports whether who has the name could get a ticket now: tickets outlive
+// the edge that gave them, and perhaps the key.
+func (a *Auth) takes(name string) bool {
+	if strings.HasPrefix(name, tokenPrefix) {
+		return a.cfg.Secret != nil || a.cfg.JWKS != nil
+	}
+	return a.names[name]
+}
+
+// giveBack keeps the ticket for the rest of its time. One that cannot be kept is
+// used up, and its client needs another.
+func (a *Auth) giveBack(ctx context.Context, t *usedTicket) {
+	if left := time.Until(t.Until); left > 0 {
+		_ = a.cfg.Tickets.Put(ctx, t.hash, t.Ticket, left)
+	}
 }
 
 // ticketAnswer is the wire contract of POST /v1/tickets.
@@ -253,7 +302,7 @@ func (a *Auth) GiveTicket(refused func(*session.Error)) fiber.Handler {
 			ask.Origin = origin
 		}
 		ticket := rand.Text()
-		if err := a.cfg.Tickets.Put(c.UserContext(), hashTicket(ticket), Ticket{IdentityOf(c), ask.Origin}, a.cfg.TicketTTL); err != nil {
+		if err := a.cfg.Tickets.Put(c.UserContext(), hashTicket(ticket), Ticket{IdentityOf(c), ask.Origin, time.Now().Add(a.cfg.TicketTTL)}, a.cfg.TicketTTL); err != nil {
 			return refuse(errTicketsAway)
 		}
 		c.Set(fiber.HeaderCacheControl, "no-store")
