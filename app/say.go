@@ -334,15 +334,16 @@ func (o *sayOptions) receive(ctx context.Context, ws *websocket.Conn, out io.Wri
 		case "session_end":
 			return firstError(faultOrNil(failure), &fault{exitFailed, "the edge ended the session: " + m.Reason, "Say it again"})
 		}
-		if failure != nil && m.Type == "error" && failure.isInput(m.Code) {
+		if failure != nil && m.Type == "error" && !endsAnUtterance(m.Code) {
 			return failure
 		}
 	}
 }
 
-// isInput reports whether no utterance_end follows the error.
-func (f *fault) isInput(code string) bool {
-	return code == string(session.InvalidMessage) || code == string(session.LimitReached) || code == string(session.Draining)
+// endsAnUtterance reports whether an utterance_end follows the error: a text that
+// is refused never becomes an utterance.
+func endsAnUtterance(code string) bool {
+	return code == string(session.WorkerUnavailable) || code == string(session.SynthesisFailed) || code == string(session.InternalError)
 }
 
 func faultOrNil(f *fault) error {

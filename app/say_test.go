@@ -175,6 +175,12 @@ func TestSayTellsOfTooLongAnUtteranceInOneMessage(t *testing.T) {
 	sayFailed(t, 1, []string{"LIMIT_REACHED"}, nil, "--url", r.url, "This has more than twenty characters.")
 }
 
+// A text that a limit refuses has no utterance_end.
+func TestSayEndsWhenALimitRefusesTheText(t *testing.T) {
+	r := startEdge(t, map[string]string{"ADDRESS_CHARACTERS_PER_MINUTE": "5"})
+	sayFailed(t, 1, []string{"RATE_LIMITED", "limit of 5 a minute"}, nil, "--url", r.url, "Hello there.")
+}
+
 func TestSayTellsWhenTheEdgeIsFull(t *testing.T) {
 	r := startEdge(t, map[string]string{"MAX_CONNECTIONS": "1"})
 	ws, _, err := websocket.Dial(t.Context(), r.url, nil)

@@ -29,7 +29,6 @@ func (e *examination) checkSpeech(ctx context.Context) Step {
 		return e.failed("speech", ConnectionReset, nil, "sending the text: %v", err)
 	}
 	var heard sound
-	var problem *message
 	for {
 		kind, data, err := e.ws.Read(ctx)
 		if err != nil {
@@ -52,22 +51,15 @@ func (e *examination) checkSpeech(ctx context.Context) Step {
 		switch m.Type {
 		case "audio": // an edge, or a proxy, that knows no subprotocol
 			return e.failed("speech", NoSessionStart, nil, "the subprotocol %s was asked for, and is not spoken", session.BinaryProtocol)
-		case "error":
-			problem = &m
+		case "error": // a text that is refused has no utterance_end
+			return e.refusedWith("speech", m.Code, m.Code+": "+m.Message)
 		case "session_end":
-			return e.refusedWith("speech", codeOf(problem, m), fmt.Sprintf("the session was ended: %s", m.Reason))
+			return e.refusedWith("speech", m.Reason, fmt.Sprintf("the session was ended: %s", m.Reason))
 		case "utterance_end":
 			_ = e.ws.Close(websocket.StatusNormalClosure, "")
-			return e.judge(&heard, problem, m)
+			return e.judge(&heard, m)
 		}
 	}
-}
-
-func codeOf(problem *message, end message) string {
-	if problem != nil {
-		return problem.Code
-	}
-	return end.Reason
 }
 
 // sound is what was heard.
@@ -90,11 +82,9 @@ func (s *sound) frame(sequence uint64, at time.Duration) {
 	s.frames, s.last = s.frames+1, sequence
 }
 
-func (e *examination) judge(heard *sound, problem *message, end message) Step {
+func (e *examination) judge(heard *sound, end message) Step {
 	e.heard = heard.first
 	switch {
-	case problem != nil:
-		return e.refusedWith("speech", problem.Code, problem.Code+": "+problem.Message)
 	case end.Reason != string(session.Completed):
 		return e.failed("speech", SynthesisFailed, nil, "the utterance ended as %s", end.Reason)
 	case heard.frames == 0:

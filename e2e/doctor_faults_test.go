@@ -199,6 +199,8 @@ var clientFaults = []fault{
 		s.Cleanup(func() { _ = ws.CloseNow() })
 		s.leave = func() { _ = ws.Close(websocket.StatusNormalClosure, "") }
 	}, func(s *scene) { s.leave() }},
+	{"the edge limits the characters of an address", doctor.RateLimited, func(s *scene) { s.whole("ADDRESS_CHARACTERS_PER_MINUTE=5") }, (*scene).edgeAnew},
+	{"the edge takes no utterance of that length", doctor.Refused, func(s *scene) { s.whole("MAX_UTTERANCE_CHARS=5") }, (*scene).edgeAnew},
 	{"the edge is being stopped", doctor.EdgeDraining, func(s *scene) {
 		s.whole("SHUTDOWN_TIMEOUT=30s")
 		c := connect(s.T, s.url)
