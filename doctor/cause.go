@@ -50,6 +50,8 @@ var (
 	NoSessionStart   = Cause{ID: "no_session_start", Status: 41, Runbook: "websocket.md", Title: "the WebSocket is not one of voxedge", Local: "Correct the host, port and path in the URL"}
 	Refused          = Cause{ID: "refused", Status: 42, Runbook: "websocket.md", Title: "the edge refuses the session", Local: "Do what its answer says"}
 	HealthUnanswered = Cause{ID: "health_unanswered", Status: 43, Runbook: "ports.md", Title: "the health port does not answer", Local: "See that HEALTH_PORT is the edge's ({port}), and what listens there: ss -ltnp sport = :{port}"}
+	OtherAddress     = Cause{ID: "other_address", Status: 44, Runbook: "ports.md", Title: "the port is listened at on another address only", Local: "Set HOST of the edge to 0.0.0.0, or to the address in the URL, and start it again; or use {what} in the URL", Compose: "Set HOST: 0.0.0.0 for the orchestrator; docker compose up -d orchestrator", Fly: "Set HOST = '0.0.0.0' under [env] in fly.toml; fly deploy -a {app}"}
+	Rejected         = Cause{ID: "connection_rejected", Status: 45, Runbook: "ports.md", Title: "the connection is turned away before what listens at the port", Local: "Let port {port} through the firewall here (sudo nft list ruleset, or sudo iptables -L -n, shows what rejects it)"}
 
 	RedisName     = Cause{ID: "redis_name", Status: 50, Runbook: "redis.md", Title: "Redis' host does not exist", Local: "Correct the host in REDIS_URL", Compose: "Use the service's name: REDIS_URL=redis://redis:6379", Fly: "fly redis status <name>; fly secrets set REDIS_URL=<its private URL> -a {app}"}
 	RedisClosed   = Cause{ID: "redis_refused", Status: 51, Runbook: "redis.md", Title: "no Redis listens where REDIS_URL says", Local: "Start Redis (redis-server, or docker compose up -d redis), or correct REDIS_URL", Compose: "docker compose up -d redis; docker compose logs redis", Fly: "fly redis status <name>; fly secrets set REDIS_URL=<its private URL> -a {app}"}
@@ -91,7 +93,7 @@ var Causes = []Cause{
 	URLInvalid, URLScheme, NameNotFound, NameServer, PortClosed, PacketsDropped, NoRoute, ConnectionReset, EdgeCrashed, EdgeOutOfMemory,
 	Silent, ProcessStopped, OtherProgram, HealthPort, TLSToPlain, PlainToTLS, CertExpired, CertName, CertUnknown, TLSFailed,
 	UpgradeStripped, WrongPath, Redirected, BadGateway, NoUpstream, GatewayTimeout, Unauthorized, Forbidden, RateLimited, AtCapacity,
-	EdgeDraining, NoSessionStart, Refused, HealthUnanswered,
+	EdgeDraining, NoSessionStart, Refused, HealthUnanswered, OtherAddress, Rejected,
 	RedisName, RedisClosed, RedisDropped, RedisHung, RedisAuth, RedisLoading, RedisDatabase, RedisTLS, RedisNot, RedisError,
 	NoWorker, WorkerClosed, WorkerDropped, WorkerHung, WorkerNotServing, WorkerWrongService, WorkerNotGRPC, WorkerUnreachable, WorkersBusy,
 	WorkerError, WorkerBadAnnounce, WorkerUnavailable, SynthesisFailed, NoAudio, FramesMissing, SlowSpeech,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -42,13 +43,26 @@ func isNotFound(err error) bool {
 func (e *examination) checkTCP(ctx context.Context) Step {
 	began := time.Now()
 	port, _ := strconv.Atoi(e.port)
+	var local []net.IP
 	for _, ip := range e.ips {
-		e.here = e.here || isHere(ip.IP)
+		if isHere(ip.IP) {
+			local = append(local, ip.IP)
+		}
 	}
-	if e.here {
-		e.holder = Listener(port)
-	}
+	e.here = len(local) > 0
 	conn, err := dialAny(ctx, e.ips, e.port)
+	if remote, ok := remoteIP(conn); ok {
+		e.here, local = isHere(remote), []net.IP{remote}
+	}
+	var sockets []socket
+	if e.here {
+		sockets = listeners(port)
+	}
+	for _, ip := range local {
+		if e.holder == nil {
+			e.holder = holderOf(sockets, ip)
+		}
+	}
 	if err == nil {
 		e.conn = conn
 		by := ""
@@ -60,7 +74,7 @@ func (e *examination) checkTCP(ctx context.Context) Step {
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		if e.here {
-			return e.closedHere(port, err)
+			return e.closedHere(port, sockets, local, err)
 		}
 		return e.failed("tcp", PortClosed, nil, "%v: the host is there and turns the connection away", err)
 	case isTimeout(err):
@@ -70,16 +84,53 @@ func (e *examination) checkTCP(ctx context.Context) Step {
 		return e.failed("tcp", PacketsDropped, nil, "%v: nothing came back within %s, not even a refusal", err, dialTimeout)
 	case errors.Is(err, syscall.ECONNRESET):
 		return e.failed("tcp", ConnectionReset, nil, "%v", err)
+	case e.holder != nil:
+		return e.failed("tcp", Rejected, nil, "%v, though %s listens there", err, e.holder)
 	}
 	return e.failed("tcp", NoRoute, nil, "%v", err)
 }
 
-// closedHere looks on this machine for why nothing listens.
-func (e *examination) closedHere(port int, err error) Step {
+func remoteIP(conn net.Conn) (net.IP, bool) {
+	if conn == nil {
+		return nil, false
+	}
+	addr, ok := conn.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return nil, false
+	}
+	return addr.IP, true
+}
+
+// closedHere looks on this machine for why a connection is refused.
+func (e *examination) closedHere(port int, sockets []socket, wanted []net.IP, err error) Step {
+	for _, s := range sockets {
+		if slices.ContainsFunc(wanted, func(ip net.IP) bool { return takes(s.at, ip) }) {
+			return e.failed("tcp", Rejected, nil, "%v, though %s listens at %s", err, named(owner([]socket{s})), s.at)
+		}
+	}
+	beside := ""
+	for _, s := range sockets {
+		who := owner([]socket{s})
+		if who == nil || who.isEdge() {
+			return e.failed("tcp", OtherAddress, what(net.JoinHostPort(s.at.String(), e.port)), "%v; %s listens at port %d of %s only", err, named(who), port, s.at)
+		}
+		beside = fmt.Sprintf("; %s listens at port %d of %s only", who, port, s.at)
+	}
 	if end := LastEnd(e.Environ, port); end != nil {
 		return e.failed("tcp", end.Cause, nil, "%v; %s", err, end)
 	}
-	return e.failed("tcp", PortClosed, nil, "%v; no process of this machine listens at port %d", err, port)
+	if beside == "" {
+		beside = fmt.Sprintf("; no process of this machine listens at port %d", port)
+	}
+	return e.failed("tcp", PortClosed, nil, "%v%s", err, beside)
+}
+
+// named is the process in words, where it can be seen.
+func named(p *Process) string {
+	if p == nil {
+		return "a process that cannot be seen from here (sudo ss -ltnp)"
+	}
+	return p.String()
 }
 
 // dialAny tries the addresses one after another, all of them within the timeout.

@@ -84,14 +84,12 @@ func (e *examination) checkPort(p Port) Step {
 		return ok(name, "free, for %s", p.Variable)
 	}
 	if errors.Is(err, syscall.EADDRINUSE) {
-		e.holder = Listener(p.Number)
-		by := "a process that cannot be seen from here (sudo ss -ltnp)"
+		holder := Holder(p.Host, p.Number)
 		blanks := map[string]string{"what": p.Variable, "pid": "<pid>"}
-		if e.holder != nil {
-			by, blanks["pid"] = e.holder.String(), strconv.Itoa(e.holder.PID)
+		if holder != nil {
+			blanks["pid"] = strconv.Itoa(holder.PID)
 		}
-		e.holder = nil
-		return e.failed(name, PortTaken, blanks, "it is held by %s", by)
+		return e.failed(name, PortTaken, blanks, "it is held by %s", named(holder))
 	}
 	return e.failed(name, ConfigInvalid, what(p.Variable+" and its host"), "%v", err)
 }

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"net"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,22 +23,64 @@ func (p *Process) String() string { return fmt.Sprintf("%s (pid %d)", p.Command,
 // listening is a socket's state in /proc/net/tcp.
 const listening = 0x0a
 
-// Listener finds the process that listens at the port, as far as this machine
-// lets one see; nil when it does not.
-func Listener(port int) *Process {
-	sockets := map[string]bool{}
+// socket is one that listens at this machine.
+type socket struct {
+	at   net.IP
+	link string // as /proc shows it among a process's files
+}
+
+// listeners are the sockets that listen at the port, whoever has them.
+func listeners(port int) []socket {
 	fs, err := procfs.NewDefaultFS()
 	if err != nil {
 		return nil
 	}
+	var found []socket
 	v4, _ := fs.NetTCP()  //nolint:staticcheck // netlink would be one more dependency, for a file
 	v6, _ := fs.NetTCP6() //nolint:staticcheck // see above
 	for _, line := range slices.Concat(v4, v6) {
 		if line.St == listening && line.LocalPort == uint64(port) { //nolint:gosec // a port
-			sockets[fmt.Sprintf("socket:[%d]", line.Inode)] = true
+			found = append(found, socket{line.LocalAddr, fmt.Sprintf("socket:[%d]", line.Inode)})
 		}
 	}
+	return found
+}
+
+// takes reports whether what listens at one address gets the connections to another.
+func takes(at, ip net.IP) bool {
+	return at.Equal(ip) || at.IsUnspecified() && (at.To4() == nil || ip.To4() != nil)
+}
+
+// Listener finds the process that listens at the port, as far as this machine
+// lets one see; nil when it does not.
+func Listener(port int) *Process { return owner(listeners(port)) }
+
+// Holder finds the one that keeps others from listening at the host and port.
+func Holder(host string, port int) *Process {
+	ip := net.ParseIP(host)
+	if ip == nil {
+		return Listener(port)
+	}
+	return owner(slices.DeleteFunc(listeners(port), func(s socket) bool { return !takes(s.at, ip) && !takes(ip, s.at) }))
+}
+
+// holderOf finds the one that gets the connections to the address. One that
+// listens at it alone comes before one that listens at all.
+func holderOf(sockets []socket, ip net.IP) *Process {
+	own := slices.DeleteFunc(slices.Clone(sockets), func(s socket) bool { return !s.at.Equal(ip) })
+	if len(own) > 0 {
+		return owner(own)
+	}
+	return owner(slices.DeleteFunc(slices.Clone(sockets), func(s socket) bool { return !takes(s.at, ip) }))
+}
+
+// owner finds the process that has one of the sockets.
+func owner(sockets []socket) *Process {
 	if len(sockets) == 0 {
+		return nil
+	}
+	fs, err := procfs.NewDefaultFS()
+	if err != nil {
 		return nil
 	}
 	processes, err := fs.AllProcs()
@@ -46,7 +89,7 @@ func Listener(port int) *Process {
 	}
 	for _, p := range processes {
 		files, err := p.FileDescriptorTargets()
-		if err == nil && slices.ContainsFunc(files, func(f string) bool { return sockets[f] }) {
+		if err == nil && slices.ContainsFunc(sockets, func(s socket) bool { return slices.Contains(files, s.link) }) {
 			return describe(p)
 		}
 	}

@@ -64,6 +64,17 @@ var clientFaults = []fault{
 		s.env = []string{"RUN_DIR=" + s.TempDir()}
 		s.url = fmt.Sprintf("ws://127.0.0.1:%d/v1/stream", s.port)
 	}, func(s *scene) { s.edge() }},
+	{"the edge listens at another address", doctor.OtherAddress, func(s *scene) {
+		s.whole()
+		s.url = fmt.Sprintf("ws://127.0.0.2:%d/v1/stream", s.port)
+	}, (*scene).rightURL},
+	{"another program listens at another address of the port", doctor.PortClosed, func(s *scene) {
+		s.around("w1")
+		addr, stop := s.listener(0, func(net.Conn) {})
+		_, port, _ := strings.Cut(addr, ":")
+		s.url = "ws://127.0.0.2:" + port + "/v1/stream"
+		s.leave = stop
+	}, func(s *scene) { s.leave(); s.edge() }},
 	{"the edge was stopped", doctor.PortClosed, func(s *scene) {
 		s.whole()
 		s.served.stop()
