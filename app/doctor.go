@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -89,7 +90,7 @@ func (c command) doctorOptions() (o doctorOptions, err error) {
 	}
 	switch flags.NArg() {
 	case 0:
-		o.URL = c.localURL()
+		o.URL, o.OfEnviron, o.ServerName = c.localURL(), true, c.certificateName()
 	case 1:
 		o.URL = flags.Arg(0)
 	default:
@@ -119,13 +120,35 @@ func (c command) doctorOptions() (o doctorOptions, err error) {
 	return o, nil
 }
 
-// localURL is the WebSocket of an edge on this machine.
+// localURL is the WebSocket of an edge on this machine with the environment.
 func (c command) localURL() string {
-	port := c.environ["PORT"]
+	scheme, host, port := "ws", c.environ["HOST"], c.environ["PORT"]
+	if c.environ["TLS_CERT_FILE"] != "" {
+		scheme = "wss"
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
 	if port == "" {
 		port = fmt.Sprint(defaultPort)
 	}
-	return "ws://localhost:" + port + "/v1/stream"
+	return scheme + "://" + net.JoinHostPort(host, port) + "/v1/stream"
+}
+
+// certificateName is a name that TLS_CERT_FILE is for: it is seldom that by which
+// an edge is reached from its own machine. It is empty where there is none.
+func (c command) certificateName() string {
+	pair, err := tls.LoadX509KeyPair(c.environ["TLS_CERT_FILE"], c.environ["TLS_KEY_FILE"])
+	if err != nil {
+		return "" // preflight says why
+	}
+	for _, name := range pair.Leaf.DNSNames {
+		return strings.Replace(name, "*", "edge", 1)
+	}
+	for _, ip := range pair.Leaf.IPAddresses {
+		return ip.String()
+	}
+	return ""
 }
 
 const headerUsage = "'Name: value' for the handshake, such as 'Authorization: Bearer …'; may be repeated"

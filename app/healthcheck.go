@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,12 +39,24 @@ func healthcheck(ctx context.Context, c command) error {
 			return err
 		}
 		if secure != nil {
-			secure.InsecureSkipVerify = true //nolint:gosec // its certificate is not for 127.0.0.1, where nobody is between
+			secure.InsecureSkipVerify = true //nolint:gosec // its certificate is not for this address, where nobody is between
 			transport = credentials.NewTLS(secure)
 		}
-		return checkWorker(ctx, fmt.Sprintf("127.0.0.1:%d", cfg.WorkerPort), transport)
+		return checkWorker(ctx, loopback(cfg.WorkerHost, cfg.WorkerPort), transport)
 	}
-	return checkEdge(ctx, fmt.Sprintf("http://127.0.0.1:%d/readiness", cfg.HealthPort))
+	return checkEdge(ctx, "http://"+loopback(cfg.HealthHost, cfg.HealthPort)+"/readiness")
+}
+
+// loopback is how one that listens at the host is reached from its own machine.
+func loopback(host string, port int) string {
+	switch ip := net.ParseIP(host); {
+	case ip == nil || !ip.IsUnspecified(): // an address of its own
+	case ip.To4() == nil:
+		host = "::1"
+	default:
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, strconv.Itoa(port))
 }
 
 func checkEdge(ctx context.Context, url string) error {

@@ -46,6 +46,31 @@ func TestHealthcheck(t *testing.T) {
 	}
 }
 
+func TestHealthcheckAsksWhereTheEdgeListens(t *testing.T) {
+	for host, want := range map[string]string{"0.0.0.0": "127.0.0.1:1", "::": "[::1]:1", "127.0.0.2": "127.0.0.2:1", "::1": "[::1]:1", "localhost": "localhost:1"} {
+		if got := loopback(host, 1); got != want {
+			t.Errorf("%s is reached at %s, want %s", host, got, want)
+		}
+	}
+}
+
+func TestTheDoctorLooksWhereTheEnvironmentSays(t *testing.T) {
+	for _, tt := range []struct {
+		environ map[string]string
+		want    string
+	}{
+		{nil, "ws://localhost:8080/v1/stream"},
+		{map[string]string{"HOST": "0.0.0.0", "PORT": "9000"}, "ws://localhost:9000/v1/stream"},
+		{map[string]string{"HOST": "::"}, "ws://localhost:8080/v1/stream"},
+		{map[string]string{"HOST": "::1"}, "ws://[::1]:8080/v1/stream"},
+		{map[string]string{"HOST": "10.1.2.3", "TLS_CERT_FILE": "cert.pem"}, "wss://10.1.2.3:8080/v1/stream"},
+	} {
+		if got := (command{environ: tt.environ}).localURL(); got != tt.want {
+			t.Errorf("%v: %s, want %s", tt.environ, got, tt.want)
+		}
+	}
+}
+
 func TestHealthcheckOfAnEdgeThatIsNotReady(t *testing.T) {
 	cfg := settings(t, nil) // its worker is nowhere
 	e, err := newEdge(cfg, slog.New(slog.DiscardHandler))

@@ -47,14 +47,17 @@ func (e *examination) checkTLS(ctx context.Context) Step {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	raw := &tapped{Conn: e.conn}
-	conn := tls.Client(raw, &tls.Config{ServerName: e.host, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12})
+	raw, name, of := &tapped{Conn: e.conn}, e.host, ""
+	if e.ServerName != "" {
+		name, of = e.ServerName, " for "+e.ServerName
+	}
+	conn := tls.Client(raw, &tls.Config{ServerName: name, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12})
 	err := conn.HandshakeContext(ctx)
 	if err == nil {
 		e.conn = conn
 		state := conn.ConnectionState()
 		leaf := state.PeerCertificates[0]
-		return ok("tls", "%s, certificate of %s until %s (%s)", tls.VersionName(state.Version), leaf.Issuer.CommonName, leaf.NotAfter.Format(time.DateOnly), millis(time.Since(began)))
+		return ok("tls", "%s, certificate%s of %s until %s (%s)", tls.VersionName(state.Version), of, leaf.Issuer.CommonName, leaf.NotAfter.Format(time.DateOnly), millis(time.Since(began)))
 	}
 	if bad, isBad := errors.AsType[*tls.CertificateVerificationError](err); isBad {
 		return e.badCertificate(bad)

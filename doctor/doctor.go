@@ -17,11 +17,13 @@ import (
 
 // Options say what to examine.
 type Options struct {
-	URL       string            // of the WebSocket
-	HealthURL string            // of /health; empty: beside the edge, where it can be seen
-	Header    http.Header       // for the handshake
-	Platform  Platform          // empty: found out
-	Environ   map[string]string // of the doctor; a local edge's own comes before it
+	URL        string            // of the WebSocket
+	OfEnviron  bool              // the URL is that of an edge with Environ
+	ServerName string            // that the certificate is to be for; empty: the URL's host
+	HealthURL  string            // of /health; empty: beside the edge, where it can be seen
+	Header     http.Header       // for the handshake
+	Platform   Platform          // empty: found out
+	Environ    map[string]string // of the doctor; a local edge's own comes before it
 	// WorkerTLS returns the TLS to workers that an environment asks for, or nil.
 	WorkerTLS func(environ map[string]string) *tls.Config
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 )
 
@@ -37,14 +38,10 @@ func (e *examination) environ(name, fallback string) string {
 func (e *examination) checkHealth(ctx context.Context) Step {
 	target, asked := e.HealthURL, e.HealthURL != ""
 	if !asked {
-		if !e.here {
-			return skipped("health", "the health port is not public: --health URL names it, or run the doctor where the edge runs")
+		var why string
+		if target, why = e.healthBeside(); target == "" {
+			return skipped("health", "%s", why)
 		}
-		port := e.environ("HEALTH_PORT", "8081")
-		if port == "0" {
-			return skipped("health", "HEALTH_PORT is 0, so any port: --health URL names it")
-		}
-		target = fmt.Sprintf("http://%s/health", net.JoinHostPort(e.host, port))
 	}
 	began := time.Now()
 	h, err := askHealth(ctx, target)
@@ -56,7 +53,29 @@ func (e *examination) checkHealth(ctx context.Context) Step {
 		return s
 	}
 	e.health, e.HealthURL = h, target
-	return ok("health", "%s, up for %s (%s)", h.Status, time.Duration(h.Uptime*float64(time.Second)).Round(time.Second), millis(time.Since(began)))
+	return ok("health", "%s says %s, up for %s (%s)", target, h.Status, time.Duration(h.Uptime*float64(time.Second)).Round(time.Second), millis(time.Since(began)))
+}
+
+// healthBeside is where the edge that holds the URL's port has its /health, or why
+// that is not known: another edge's would tell of another edge.
+func (e *examination) healthBeside() (target, why string) {
+	if !e.here {
+		return "", "the health port is not public: --health URL names it, or run the doctor where the edge runs"
+	}
+	host, port := e.environ("HEALTH_HOST", ""), e.environ("HEALTH_PORT", "8081")
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = e.host
+	}
+	number, _ := strconv.Atoi(port)
+	switch other := Holder(host, number); {
+	case number == 0:
+		return "", "HEALTH_PORT is 0, so any port: --health URL names it"
+	case e.holder.isEdge() && other != nil && other.PID != e.holder.PID:
+		return "", fmt.Sprintf("port %s is held by %s, and not by the edge: --health URL names the edge's", port, other)
+	case !e.holder.isEdge() && !e.OfEnviron && e.Environ["HEALTH_PORT"] == "":
+		return "", "which edge is behind the port cannot be seen: --health URL, or HEALTH_PORT, names its health port"
+	}
+	return "http://" + net.JoinHostPort(host, port) + "/health", ""
 }
 
 func portOf(target string) string {

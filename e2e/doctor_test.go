@@ -84,7 +84,11 @@ func (s *scene) whole(env ...string) {
 // ask runs the doctor.
 func (s *scene) ask(more ...string) (r doctor.Report, exit int) {
 	s.Helper()
-	cmd := exec.Command(binary, append(append([]string{"doctor", "--json", s.url}, s.args...), more...)...)
+	args := []string{"doctor", "--json"}
+	if s.url != "" {
+		args = append(args, s.url)
+	}
+	cmd := exec.Command(binary, append(append(args, s.args...), more...)...)
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "GORACE=atexit_sleep_ms=0"}, s.env...)
 	var complaints bytes.Buffer
 	cmd.Stderr = &complaints
@@ -125,6 +129,28 @@ func show(r doctor.Report) string {
 	var b strings.Builder
 	r.Print(&b)
 	return b.String()
+}
+
+// Without a URL the doctor looks where the environment has the edge listen.
+func TestTheDoctorNeedsNoURL(t *testing.T) {
+	s := &scene{T: t}
+	cert, key, authority := certificate{name: "voice.example"}.files(t, t.TempDir())
+	s.port, s.health = freePort(t), freePort(t)
+	env := []string{"HOST=127.0.0.2", fmt.Sprint("PORT=", s.port), "HEALTH_HOST=127.0.0.3", fmt.Sprint("HEALTH_PORT=", s.health), "TLS_CERT_FILE=" + cert, "TLS_KEY_FILE=" + key}
+	s.around("w1")
+	s.env = []string{"RUN_DIR=" + t.TempDir()}
+	s.edge(env...).await(1, "worker is healthy")
+	s.url = ""
+	s.env = append(env, "SSL_CERT_FILE="+authority, "SSL_CERT_DIR=/nowhere")
+	got, exit := s.ask()
+	if exit != 0 || !strings.Contains(show(got), fmt.Sprintf("http://127.0.0.3:%d/health", s.health)) {
+		t.Errorf("exit status %d\n%s", exit, show(got))
+	}
+	check := exec.Command(binary, "healthcheck")
+	check.Env = env
+	if out, err := check.CombinedOutput(); err != nil {
+		t.Errorf("healthcheck: %v: %s", err, out)
+	}
 }
 
 // TestNoFalseAlarm has an edge that is well looked at again and again.
