@@ -80,6 +80,8 @@ var (
 	NoAudio             = Cause{ID: "no_audio", Status: 73, Runbook: "workers.md", Title: "the session is open, and no sound comes", Local: "See the worker's log; the edge gives it WORKER_FIRST_FRAME_TIMEOUT before it tries another"}
 	FramesMissing       = Cause{ID: "frames_missing", Status: 74, Runbook: "backpressure.md", Title: "frames are missing on the way", Local: "See what is between that drops or joins WebSocket messages; the edge itself drops none"}
 	SlowSpeech          = Cause{ID: "slow_speech", Status: 75, Runbook: "backpressure.md", Title: "speech comes slower than it is heard", Local: "See the worker's real-time factor (rtf, must be below 1), its processor, and the network between: voxedge say --trace shows where the time goes"}
+	RedisCertificate    = Cause{ID: "redis_certificate", Status: 76, Runbook: "redis.md", Title: "the edge and Redis both speak TLS, and do not agree", Local: "In REDIS_URL use the name that Redis' certificate is for, have its issuer trusted here (SSL_CERT_FILE=ca.pem), and set tls-auth-clients no on Redis: the edge shows it no certificate"}
+	RedisNoRoute        = Cause{ID: "redis_no_route", Status: 77, Runbook: "redis.md", Title: "there is no way to Redis' host", Local: "See that this machine's network or VPN is up, and correct the host in REDIS_URL"}
 	ConfigInvalid       = Cause{ID: "config_invalid", Status: 80, Runbook: "environment.md", Title: "the environment is not valid", Local: "Correct {what}"}
 	PortTaken           = Cause{ID: "port_taken", Status: 81, Runbook: "ports.md", Title: "the port is taken", Local: "End that process (kill {pid}), or set {what} to a free port"}
 	FewDescriptors      = Cause{ID: "few_file_descriptors", Status: 82, Runbook: "environment.md", Title: "there are too few file descriptors for MAX_CONNECTIONS", Local: "Raise the limit (ulimit -n {what}), or lower MAX_CONNECTIONS", Compose: "Set ulimits: { nofile: {what} }, or lower MAX_CONNECTIONS"}
@@ -96,7 +98,7 @@ var Causes = []Cause{
 	EdgeDraining, NoSessionStart, Refused, HealthUnanswered, OtherAddress, Rejected,
 	RedisName, RedisClosed, RedisDropped, RedisHung, RedisAuth, RedisLoading, RedisDatabase, RedisTLS, RedisNot, RedisError,
 	NoWorker, WorkerClosed, WorkerDropped, WorkerHung, WorkerNotServing, WorkerWrongService, WorkerNotGRPC, WorkerUnreachable, WorkersBusy,
-	WorkerError, WorkerBadAnnounce, WorkerUnavailable, SynthesisFailed, NoAudio, FramesMissing, SlowSpeech,
+	WorkerError, WorkerBadAnnounce, WorkerUnavailable, SynthesisFailed, NoAudio, FramesMissing, SlowSpeech, RedisCertificate, RedisNoRoute,
 	ConfigInvalid, PortTaken, FewDescriptors, LittleMemory, ClockWrong, CollectorUnanswered,
 }
 

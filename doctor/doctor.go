@@ -65,7 +65,7 @@ func Examine(ctx context.Context, o Options) Report {
 		}
 	}()
 	for _, step := range []func(context.Context) Step{
-		e.checkURL, e.checkName, e.checkTCP, e.checkTLS, e.checkHandshake, e.checkStart, e.checkHealth, e.checkRedis,
+		e.checkURL, e.checkName, e.checkTCP, e.checkTLS, e.checkHandshake, e.checkStart, e.checkHealth, e.checkRedis, e.checkSessionRedis,
 	} {
 		if !e.take(step(ctx)) {
 			break

@@ -173,10 +173,12 @@ func isTimeout(err error) bool {
 }
 
 // dialHost connects to host:port as a client would.
-func dialHost(ctx context.Context, addr string) error {
+func dialHost(ctx context.Context, addr string) error { return dialTo(ctx, "tcp", addr) }
+
+func dialTo(ctx context.Context, network, addr string) error {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/url"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 )
@@ -48,7 +47,7 @@ const (
 // Preflight looks at everything that an edge needs before it starts.
 func Preflight(ctx context.Context, p Plan) Report {
 	began := time.Now()
-	e := &examination{Options: Options{Platform: p.Platform, Environ: map[string]string{"WORKER_ADDR": p.WorkerAddr, "REDIS_URL": p.RedisURL}, WorkerTLS: func(map[string]string) *tls.Config { return p.WorkerTLS }}, here: true}
+	e := &examination{Options: Options{Platform: p.Platform, Environ: map[string]string{"WORKER_ADDR": p.WorkerAddr, "REDIS_URL": p.RedisURL, "SESSION_REDIS_URL": p.SessionRedis}, WorkerTLS: func(map[string]string) *tls.Config { return p.WorkerTLS }}, here: true}
 	e.report.Of = "preflight"
 	for _, port := range p.Ports {
 		e.take(e.checkPort(port))
@@ -62,9 +61,7 @@ func Preflight(ctx context.Context, p Plan) Report {
 	if p.RedisURL != "" {
 		redisWell = e.take(e.checkRedis(ctx))
 	}
-	if p.SessionRedis != "" {
-		e.take(e.checkSessionRedis(ctx, p.SessionRedis))
-	}
+	e.take(e.checkSessionRedis(ctx))
 	if redisWell {
 		e.take(e.checkClock(ctx, p.RedisURL))
 		e.takeAll(e.checkWorkers(ctx))
@@ -133,17 +130,6 @@ func (e *examination) checkCertificate(certFile, keyFile string) Step {
 		return e.failed("certificate", CertExpired, nil, "%s is valid from %s to %s", certFile, leaf.NotBefore.Format(time.RFC3339), leaf.NotAfter.Format(time.RFC3339))
 	}
 	return ok("certificate", "valid until %s", leaf.NotAfter.Format(time.DateOnly))
-}
-
-func (e *examination) checkSessionRedis(ctx context.Context, target string) Step {
-	began := time.Now()
-	cause, err := pingRedis(ctx, target)
-	if err == nil {
-		return ok("session redis", "%s answers (%s)", redacted(target), millis(time.Since(began)))
-	}
-	s := e.failed("session redis", cause, nil, "%s: %v", redacted(target), err)
-	s.Resolution = strings.ReplaceAll(s.Resolution, "REDIS_URL", "SESSION_REDIS_URL")
-	return s
 }
 
 // checkClock holds the clock against Redis', the one machine that is known.

@@ -81,16 +81,24 @@ func (e *examination) workers(ctx context.Context) (found []clients.Announcement
 	if target == "" {
 		return nil, nil, false
 	}
-	return announcements(ctx, target, func(name string, err error) Step {
+	found, bad, err := announcements(ctx, target, func(name string, err error) Step {
 		return e.failed("worker "+name, WorkerBadAnnounce, nil, "%s%s: %v", clients.RegistryPrefix, name, err)
 	})
+	if err == nil {
+		return found, bad, true
+	}
+	s := e.failed("workers", redisCause(err), nil, "looking for %s* in %s: %v", clients.RegistryPrefix, redacted(target), err)
+	if well, known, _ := e.says("worker"); known && well { // the edge has those of before
+		s = warned(s)
+	}
+	return nil, []Step{s}, true
 }
 
 // announcements reads the registry as an edge does.
-func announcements(ctx context.Context, target string, unreadable func(name string, err error) Step) (found []clients.Announcement, bad []Step, seen bool) {
+func announcements(ctx context.Context, target string, unreadable func(name string, err error) Step) (found []clients.Announcement, bad []Step, err error) {
 	client, err := newRedis(target)
 	if err != nil {
-		return nil, nil, false
+		return nil, nil, err
 	}
 	defer func() { _ = client.Close() }()
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
@@ -100,8 +108,8 @@ func announcements(ctx context.Context, target string, unreadable func(name stri
 	for iter.Next(ctx) {
 		keys = append(keys, iter.Val())
 	}
-	if iter.Err() != nil {
-		return nil, nil, false
+	if err := iter.Err(); err != nil {
+		return nil, nil, err
 	}
 	slices.Sort(keys)
 	for _, key := range slices.Compact(keys) {
@@ -117,7 +125,7 @@ func announcements(ctx context.Context, target string, unreadable func(name stri
 		}
 		found = append(found, a)
 	}
-	return found, bad, true
+	return found, bad, nil
 }
 
 func (e *examination) checkWorker(ctx context.Context, a clients.Announcement) Step {

@@ -77,6 +77,40 @@ var innerFaults = []fault{
 		s.around("w1")
 		s.edge("REDIS_URL=redis://" + s.full())
 	}, (*scene).edgeAnew},
+	{"Redis' certificate is self-signed", doctor.RedisCertificate, func(s *scene) {
+		s.whole()
+		s.served.stop()
+		host, _, _ := strings.Cut(s.secured(certificate{untrusted: true}), "/")
+		s.edge("REDIS_URL=rediss://" + host)
+	}, (*scene).edgeAnew},
+	{"Redis is a read-only replica", doctor.RedisError, func(s *scene) {
+		s.whole()
+		s.tellRedis("REPLICAOF", "127.0.0.1", "1")
+	}, func(s *scene) { s.tellRedis("REPLICAOF", "NO", "ONE") }},
+	{"Redis has no memory left", doctor.RedisError, func(s *scene) {
+		s.whole()
+		s.tellRedis("CONFIG", "SET", "maxmemory", "1")
+	}, func(s *scene) { s.tellRedis("CONFIG", "SET", "maxmemory", "0") }},
+	{"the Redis of sessions is a read-only replica", doctor.RedisError, func(s *scene) {
+		s.whole()
+		second := startRedis(s.T)
+		s.served.stop()
+		s.edge("SESSION_REDIS_URL="+second.url()).await(1, "worker is healthy")
+		first := s.redis
+		s.redis = second
+		s.tellRedis("REPLICAOF", "127.0.0.1", "1")
+		s.redis = first
+	}, (*scene).edgeAnew},
+	{"the edge may not write to Redis", doctor.RedisError, func(s *scene) {
+		s.around("w1")
+		s.tellRedis("ACL", "SETUSER", "edge", "on", ">secret", "~*", "&*", "+@all", "-@write")
+		s.edge("REDIS_URL=redis://edge:secret@" + s.redis.addr())
+	}, (*scene).edgeAnew},
+	{"the edge may not look for workers in Redis", doctor.RedisError, func(s *scene) {
+		s.around("w1")
+		s.tellRedis("ACL", "SETUSER", "edge", "on", ">secret", "~*", "&*", "+@all", "-scan")
+		s.edge("REDIS_URL=redis://edge:secret@" + s.redis.addr())
+	}, (*scene).edgeAnew},
 	{"no worker is announced", doctor.NoWorker, func(s *scene) {
 		s.around()
 		s.edge()

@@ -32,6 +32,8 @@ func TestPreflight(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = taken.Close() }()
+	s.tellRedis("ACL", "SETUSER", "blind", "on", ">secret", "~*", "&*", "+@all", "-scan")
+	s.tellRedis("ACL", "SETUSER", "reader", "on", ">secret", "~*", "&*", "+@all", "-@write")
 	well := []string{"HOST=127.0.0.1", fmt.Sprint("PORT=", freePort(t)), "HEALTH_HOST=127.0.0.1", fmt.Sprint("HEALTH_PORT=", freePort(t)), "REDIS_URL=" + s.redis.url()}
 	for _, test := range []struct {
 		name     string
@@ -45,6 +47,8 @@ func TestPreflight(t *testing.T) {
 		{"more connections than files", []string{"MAX_CONNECTIONS=100000000"}, doctor.FewDescriptors, "MAX_CONNECTIONS=100000000"},
 		{"no Redis", []string{fmt.Sprint("REDIS_URL=redis://127.0.0.1:", freePort(t))}, doctor.RedisClosed, "refused"},
 		{"no Redis for sessions", []string{fmt.Sprint("SESSION_REDIS_URL=redis://127.0.0.1:", freePort(t))}, doctor.RedisClosed, "correct SESSION_REDIS_URL"},
+		{"a Redis that may not be searched", []string{"REDIS_URL=redis://blind:secret@" + s.redis.addr()}, doctor.RedisError, "NOPERM"},
+		{"a Redis that may not be written", []string{"REDIS_URL=redis://reader:secret@" + s.redis.addr()}, doctor.RedisError, "NOPERM"},
 		{"no worker there", []string{fmt.Sprint("WORKER_ADDR=127.0.0.1:", freePort(t))}, doctor.WorkerClosed, "refused"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
