@@ -25,7 +25,8 @@ import (
 
 const (
 	workerTimeout = time.Second
-	maxWorkers    = 20 // that are looked at
+	maxWorkers    = 200 // that are looked at, all at once
+	maxShown      = 20  // one by one; of more, those that are not well
 )
 
 // checkWorkers looks at each worker that the edge would. One that is not well
@@ -43,7 +44,7 @@ func (e *examination) checkWorkers(ctx context.Context) []Step {
 		looking.Go(func() { looks[i] = e.checkWorker(ctx, announced[i]) })
 	}
 	looking.Wait()
-	steps = append(steps, looks...)
+	steps = append(steps, shown(looks, len(announced))...)
 	anyWell := slices.ContainsFunc(steps, func(s Step) bool { return s.Result == OK })
 	if known && !well && anyWell {
 		well = e.asksAgain(ctx, "worker")
@@ -65,6 +66,21 @@ func (e *examination) checkWorkers(ctx context.Context) []Step {
 		}
 	}
 	return steps
+}
+
+// shown is what is said of the workers that were looked at.
+func shown(looks []Step, announced int) []Step {
+	if announced <= maxShown {
+		return looks
+	}
+	unwell := slices.DeleteFunc(slices.Clone(looks), func(s Step) bool { return s.Result == OK })
+	well := len(looks) - len(unwell)
+	steps := slices.Clone(unwell[:min(len(unwell), maxShown)])
+	counted := skipped("workers", "%d are announced, %d were looked at, and %d are well", announced, len(looks), well)
+	if well > 0 {
+		counted.Result = OK
+	}
+	return append(steps, counted)
 }
 
 // workers are those of WORKER_ADDR or Redis; seen is false where neither can
@@ -112,18 +128,24 @@ func announcements(ctx context.Context, target string, unreadable func(name stri
 		return nil, nil, err
 	}
 	slices.Sort(keys)
-	for _, key := range slices.Compact(keys) {
-		name := strings.TrimPrefix(key, clients.RegistryPrefix)
-		text, err := client.Get(ctx, key).Result()
+	for keys := range slices.Chunk(slices.Compact(keys), 500) {
+		texts, err := client.MGet(ctx, keys...).Result()
 		if err != nil {
-			continue // it has just expired
+			return nil, nil, err
 		}
-		a, err := clients.ParseAnnouncement([]byte(text), name)
-		if err != nil {
-			bad = append(bad, unreadable(name, err))
-			continue
+		for i, key := range keys {
+			text, ok := texts[i].(string)
+			if !ok {
+				continue // it has just expired
+			}
+			name := strings.TrimPrefix(key, clients.RegistryPrefix)
+			a, err := clients.ParseAnnouncement([]byte(text), name)
+			if err != nil {
+				bad = append(bad, unreadable(name, err))
+				continue
+			}
+			found = append(found, a)
 		}
-		found = append(found, a)
 	}
 	return found, bad, nil
 }

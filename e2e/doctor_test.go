@@ -153,6 +153,21 @@ func TestTheDoctorNeedsNoURL(t *testing.T) {
 	}
 }
 
+// Many dead workers before the one that is well are no reason to blame it.
+func TestTheLastOfManyWorkersIsWell(t *testing.T) {
+	s := &scene{T: t}
+	s.around()
+	for i := range 40 {
+		s.tellRedis("SET", fmt.Sprintf("worker:dead%02d", i), fmt.Sprintf(`{"name":"dead%02d","addr":"grpc://127.0.0.1:1"}`, i))
+	}
+	s.worker("well")
+	s.edge().await(1, "worker is healthy")
+	got, exit := s.ask()
+	if exit != 0 || !strings.Contains(show(got), "41 are announced, 41 were looked at, and 1 are well") {
+		t.Errorf("exit status %d\n%s", exit, show(got))
+	}
+}
+
 // TestNoFalseAlarm has an edge that is well looked at again and again.
 func TestNoFalseAlarm(t *testing.T) {
 	s := &scene{T: t}
