@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/voxedge/voxedge/doctor"
@@ -32,7 +33,7 @@ func validate(_ context.Context, c command) error {
 	problems = append(problems, cfg.checkServe()...)
 	problems = append(problems, cfg.checkPlatform(environ)...)
 	misspelt := misspellings(environ)
-	c.complain(append(problems, misspelt...))
+	c.complain(append(problems, misspelt...), environ)
 	if len(problems)+len(misspelt) > 0 {
 		return exitWith(exitUsage)
 	}
@@ -40,13 +41,36 @@ func validate(_ context.Context, c command) error {
 	return nil
 }
 
-func (c command) complain(problems []Problem) {
+func (c command) complain(problems []Problem, environ map[string]string) {
 	for _, p := range problems {
-		_, _ = fmt.Fprintf(c.stdout, "❌ %-26s %s. %s.\n", p.Name, p.Cause, p.Resolution)
+		_, _ = fmt.Fprintf(c.stdout, "❌ %-26s %s. %s.\n", doctor.Shown(p.Name), doctor.Shown(withoutUser(p.Cause, environ[p.Name])), p.Resolution)
 	}
 	if len(problems) > 0 {
 		_, _ = fmt.Fprintf(c.stdout, "\n%d to correct: %s. All variables are in .env.example.\n", len(problems), doctor.ConfigInvalid.Link())
 	}
+}
+
+// withoutUser is the text without the user and password of the URLs in the value,
+// though it may have cut them short.
+func withoutUser(text, value string) string {
+	for part := range strings.SplitSeq(value, ",") {
+		at := strings.LastIndex(part, "@")
+		if at < 0 {
+			continue
+		}
+		user := strconv.Quote(part[:at])
+		user = user[1 : len(user)-1] // as it is quoted
+		if _, rest, ok := strings.Cut(user, "://"); ok {
+			user = rest
+		}
+		for n := len(user); n > 3 || n > 0 && n == len(user); n-- { // fewer would be anything
+			if strings.Contains(text, user[:n]) {
+				text = strings.ReplaceAll(text, user[:n], "***")
+				break
+			}
+		}
+	}
+	return text
 }
 
 // readEnvFile reads NAME=value lines as docker compose does: comments, export

@@ -25,6 +25,10 @@ func TestValidate(t *testing.T) {
 		{"a drain that Kubernetes waits for", map[string]string{"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "", 0, []string{"is valid"}},
 		{"a good file", nil, "# ours\nexport PORT=9000\nLOG_LEVEL='debug' # loud\n\nHOST=\"0.0.0.0\"\n", 0, []string{"is valid"}},
 		{"a bad file", map[string]string{"PORT": "x"}, "PORT=80a\nREDIS_URL=redis//u:hunter2@r\n", 2, []string{`"80a"`, "REDIS_URL", "2 to correct"}},
+		{"secrets in other URLs", map[string]string{
+			"WORKER_ADDR": "grpc://hunter2@host", "JWT_JWKS_URL": "ftp://u:hunter2hunter2hunter2hunter2hunter2hunter2hunter2hunter2hunter2hunter2hunter2@host", "ALLOWED_ORIGINS": "https://u:hunter2@host",
+			"TRUSTED_PROXIES": "http://hunter2@10.0.0.1", "HOST": "u:hunter2@host",
+		}, "", 2, []string{"WORKER_ADDR", "JWT_JWKS_URL", "ALLOWED_ORIGINS", "TRUSTED_PROXIES", "HOST"}},
 		{"a file of something else", nil, "PORT: 80\nHEALTH_PORT=x\n", 2, []string{"line 1", "NAME=value", "HEALTH_PORT", "2 to correct"}},
 	}
 	for _, tt := range tests {

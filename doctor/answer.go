@@ -31,7 +31,7 @@ type tapped struct {
 
 func (t *tapped) Read(p []byte) (int, error) {
 	n, err := t.Conn.Read(p)
-	if room := 256 - len(t.first); room > 0 {
+	if room := 4096 - len(t.first); room > 0 {
 		t.first = append(t.first, p[:min(n, room)]...)
 	}
 	if err != nil && t.err == nil {
@@ -118,7 +118,7 @@ func (e *examination) checkHandshake(ctx context.Context) Step {
 	case raw.first[0] == 0x15, bytes.HasPrefix(raw.first, []byte{0x16, 3}): // a TLS alert, or greeting
 		return e.failed("handshake", PlainToTLS, nil, "the answer to plain HTTP is a TLS record")
 	}
-	return e.otherProgram("handshake", "it says %s, which is not HTTP", excerpt(raw.first))
+	return e.otherProgram("handshake", "it says %s, which is not HTTP", excerpt([]byte(e.hidden(string(raw.first)))))
 }
 
 func (e *examination) otherProgram(step, evidence string, args ...any) Step {
@@ -162,8 +162,8 @@ func firstOf(errs ...error) error {
 func (e *examination) badStatus(response *http.Response, dialErr error) Step {
 	const step = "handshake"
 	data, _ := io.ReadAll(io.LimitReader(response.Body, 4096))
-	body := strings.TrimSpace(string(data))
-	evidence := fmt.Sprintf("it answers %s: %.200s", response.Status, body)
+	body := strings.TrimSpace(e.hidden(string(data))) // before it is cut
+	evidence := fmt.Sprintf("it answers %s: %.200s", response.Status, Shown(body))
 	var refusal struct{ Code, Message string }
 	if json.Unmarshal(data, &refusal) == nil && refusal.Code != "" {
 		return e.refusedWith(step, refusal.Code, fmt.Sprintf("it answers %s, %s: %s", response.Status, refusal.Code, refusal.Message))

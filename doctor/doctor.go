@@ -58,7 +58,7 @@ type examination struct {
 // Examine walks inward and stops at the first thing that is wrong.
 func Examine(ctx context.Context, o Options) Report {
 	began := time.Now()
-	e := &examination{Options: o, report: Report{Of: o.URL}}
+	e := &examination{Options: o, report: Report{Of: whole(o.URL)}}
 	defer func() {
 		if e.conn != nil {
 			_ = e.conn.Close()
@@ -119,7 +119,7 @@ func (e *examination) failed(name string, c Cause, blanks map[string]string, evi
 	for k, v := range blanks {
 		all[k] = v
 	}
-	return failed(name, c, platform, all, fmt.Sprintf(evidence, args...))
+	return failed(name, c, platform, all, e.hidden(fmt.Sprintf(evidence, args...)))
 }
 
 func failed(name string, c Cause, p Platform, blanks map[string]string, evidence string) Step {
@@ -146,11 +146,12 @@ func (e *examination) secure() bool { return e.target.Scheme == "wss" }
 func (e *examination) checkURL(context.Context) Step {
 	text := strings.TrimSpace(e.URL)
 	u, err := url.Parse(text)
+	seen := whole(text)
 	if err != nil || u.Host == "" && !strings.Contains(text, "://") {
 		if guess, guessErr := url.Parse("ws://" + text); guessErr == nil && guess.Hostname() != "" && !strings.Contains(text, "://") {
-			return e.failed("url", URLInvalid, nil, "%q has no ws:// or wss:// at its front; perhaps %s is meant", text, guessed(text))
+			return e.failed("url", URLInvalid, nil, "%q has no ws:// or wss:// at its front; perhaps %s is meant", seen, guessed(seen))
 		}
-		return e.failed("url", URLInvalid, nil, "%q cannot be read as a URL", text)
+		return e.failed("url", URLInvalid, nil, "%q cannot be read as a URL", seen)
 	}
 	switch u.Scheme {
 	case "ws", "wss":
@@ -166,7 +167,7 @@ func (e *examination) checkURL(context.Context) Step {
 	}
 	e.target, e.host, e.port = u, u.Hostname(), u.Port()
 	if e.host == "" {
-		return e.failed("url", URLInvalid, nil, "%q has no host", text)
+		return e.failed("url", URLInvalid, nil, "%q has no host", seen)
 	}
 	if e.port == "" {
 		e.port = map[string]string{"ws": "80", "wss": "443"}[u.Scheme]
@@ -175,6 +176,22 @@ func (e *examination) checkURL(context.Context) Step {
 		return e.failed("url", URLInvalid, nil, "%s is not a port", e.port)
 	}
 	return ok("url", "%s", u.Redacted())
+}
+
+// whole is the URL with its user and password masked, whatever is in them: one
+// that cannot be read may break off anywhere.
+func whole(text string) string {
+	at := strings.LastIndex(text, "@")
+	if at < 0 {
+		return text
+	}
+	scheme, _, ok := strings.Cut(text[:at], "://")
+	if ok {
+		scheme += "://"
+	} else {
+		scheme = ""
+	}
+	return scheme + "***" + text[at:]
 }
 
 func guessed(text string) string {

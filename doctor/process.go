@@ -13,9 +13,11 @@ import (
 // Process is one that listens at a port of this machine.
 type Process struct {
 	PID     int
-	Command string
-	Stopped bool // by a signal or a debugger
+	Command string // the program and its subcommand: more may hold passwords
+	Stopped bool   // by a signal or a debugger
 	Environ map[string]string
+
+	line string // all of its command
 }
 
 func (p *Process) String() string { return fmt.Sprintf("%s (pid %d)", p.Command, p.PID) }
@@ -99,10 +101,8 @@ func owner(sockets []socket) *Process {
 func describe(p procfs.Proc) *Process {
 	d := &Process{PID: p.PID, Environ: map[string]string{}}
 	if command, err := p.CmdLine(); err == nil {
-		d.Command = strings.Join(command, " ")
-	}
-	if len(d.Command) > 80 {
-		d.Command = d.Command[:80] + "…"
+		d.line = strings.Join(command, " ")
+		d.Command = outline(d.line)
 	}
 	if stat, err := p.Stat(); err == nil {
 		d.Stopped = stat.State == "T" || stat.State == "t"
@@ -119,6 +119,18 @@ func describe(p procfs.Proc) *Process {
 	return d
 }
 
+// outline is the program and its subcommand, which is not a flag with a value.
+func outline(line string) string {
+	words := strings.Fields(line)
+	if len(words) > 2 {
+		words = words[:2]
+	}
+	if len(words) == 2 && len(words[1]) > 2 && words[1][0] == '-' {
+		words = words[:1]
+	}
+	return Shown(strings.Join(words, " "))
+}
+
 // isEdge reports whether the process is a voxedge.
 func (p *Process) isEdge() bool {
 	if p == nil {
@@ -132,6 +144,6 @@ func (p *Process) isEdge() bool {
 // it is one of those that hangs up and not itself another program.
 func (p *Process) isProxy() bool {
 	return slices.ContainsFunc([]string{"proxy", "nginx", "envoy", "traefik", "caddy", "sshd", "kubectl"}, func(name string) bool {
-		return strings.Contains(p.Command, name)
+		return strings.Contains(p.line, name)
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -51,12 +52,15 @@ type Finding struct {
 // finish sums the steps up.
 func (r *Report) finish(began time.Time, well string) {
 	r.Seconds = time.Since(began).Seconds()
-	r.Of = mask(r.Of)
+	r.Of = Shown(r.Of)
 	for i := range r.Steps {
 		s := &r.Steps[i]
-		s.Measured = mask(s.Measured)
+		texts := []*string{&s.Name, &s.Measured}
 		if s.Finding != nil {
-			s.Evidence, s.Resolution = mask(s.Evidence), mask(s.Resolution)
+			texts = append(texts, &s.Evidence, &s.Resolution)
+		}
+		for _, text := range texts {
+			*text = Shown(*text)
 		}
 	}
 	r.OK, r.Sentence = true, well
@@ -76,13 +80,54 @@ func (r *Report) finish(began time.Time, well string) {
 }
 
 var (
-	passwords = regexp.MustCompile(`[^/@\s"]*:[^/@\s"]*@`)
-	secrets   = regexp.MustCompile(`(?i)([?&][^=&\s"]*(?:ticket|token|key|secret|password)[^=&\s"]*=)[^&\s"]*`)
+	// userinfo goes to the last @ of a word: a password may have any other in it.
+	userinfo = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://)?[^\s"]*@`)
+	queries  = regexp.MustCompile(`([?&#;])([^=&#;?\s"]+)=([^&#\s"]*)`)
+	harmless = regexp.MustCompile(`^(?:model|language|pacing|after)=[\w.-]*$`)
 )
 
-// mask hides what only the client should know: reports end in logs.
-func mask(text string) string {
-	return secrets.ReplaceAllString(passwords.ReplaceAllString(text, "***@"), "${1}***")
+// Shown is the text as anybody may see it: reports end in logs and terminals.
+// What only the client should know is masked, and nothing in it moves a cursor.
+func Shown(text string) string {
+	text = queries.ReplaceAllStringFunc(text, func(query string) string {
+		if harmless.MatchString(query[1:]) {
+			return query
+		}
+		name, _, _ := strings.Cut(query, "=")
+		return name + "=***"
+	})
+	return plain(userinfo.ReplaceAllString(text, "${1}***@"))
+}
+
+// plain is the text in one line, with control characters escaped.
+func plain(text string) string {
+	var b strings.Builder
+	for _, r := range strings.Join(strings.Fields(text), " ") {
+		if strconv.IsPrint(r) {
+			b.WriteRune(r)
+		} else {
+			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
+		}
+	}
+	return b.String()
+}
+
+// hidden is the text without what the headers of the handshake hold, which a
+// server may say again.
+func (o *Options) hidden(text string) string {
+	for name, values := range o.Header {
+		if name == "Origin" || name == "User-Agent" { // browsers tell them everybody
+			continue
+		}
+		for _, value := range values {
+			for _, secret := range append([]string{value}, strings.Fields(value)...) {
+				if len(secret) > 3 && !strings.EqualFold(secret, "Bearer") && !strings.EqualFold(secret, "Basic") {
+					text = strings.ReplaceAll(text, secret, "***")
+				}
+			}
+		}
+	}
+	return text
 }
 
 var marks = map[Result]string{OK: "✅", Warning: "⚠️ ", Failed: "❌", Skipped: "➖"}

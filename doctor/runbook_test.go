@@ -145,6 +145,7 @@ func TestReportsShowNoSecrets(t *testing.T) {
 	for _, url := range []string{
 		"ws://u:TOPSECRET@localhost:1/v1/stream", "http://u:TOPSECRET@localhost", "u:TOPSECRET@localhost:1", "ws://localhost:1/?ticket=TOPSECRET",
 		"ws://localhost:1/?a=b&resume_token=TOPSECRET&after=1", "ftp://localhost/?api_key=TOPSECRET", "ws://[::1/?token=TOPSECRET",
+		"ws://TOPSECRET@localhost:1/", "redis://TOPSECRET@localhost", "ws://u:a/TOPSECRET@localhost:1", "ws://u:a \"TOPSECRET@localhost", "ws://localhost:1/?anything=TOPSECRET", "localhost:1/?x=TOPSECRET",
 	} {
 		r := Examine(t.Context(), Options{URL: url})
 		var text strings.Builder
