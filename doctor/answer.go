@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -116,7 +117,7 @@ func (e *examination) checkHandshake(ctx context.Context) Step {
 	case len(raw.first) == 0:
 		return e.noAnswer("handshake", raw.err, err)
 	case raw.first[0] == 0x15, bytes.HasPrefix(raw.first, []byte{0x16, 3}): // a TLS alert, or greeting
-		return e.failed("handshake", PlainToTLS, nil, "the answer to plain HTTP is a TLS record")
+		return e.plainToTLS("handshake", "the answer to plain HTTP is a TLS record")
 	}
 	return e.otherProgram("handshake", "it says %s, which is not HTTP", excerpt([]byte(e.hidden(string(raw.first)))))
 }
@@ -158,6 +159,62 @@ func firstOf(errs ...error) error {
 	return nil
 }
 
+// plainToTLS is plain HTTP that came to a port with TLS. Where the URL has TLS, it
+// is not the client that spoke it.
+func (e *examination) plainToTLS(step, evidence string) Step {
+	if !e.secure() {
+		return e.failed(step, PlainToTLS, nil, "%s", evidence)
+	}
+	s := e.failed(step, BadGateway, nil, "%s, and the URL says TLS: it ends at a proxy, which speaks plain HTTP to what speaks TLS", evidence)
+	s.Resolution = "Have the proxy speak TLS to the edge (nginx: proxy_pass https://…), or unset TLS_CERT_FILE of the edge"
+	return s
+}
+
+// onHealthPort is an answer of the health port, which names the public one.
+func (e *examination) onHealthPort(step, public, evidence string) Step {
+	s := e.failed(step, HealthPort, what(public), "%s", evidence)
+	if !e.secure() && (e.holder.isEdge() || e.port == e.environ("HEALTH_PORT", "8081")) {
+		return s
+	}
+	s.Resolution = fmt.Sprintf("What is between (a proxy, or a port that is published) has the health port for its upstream: set its upstream to the edge's PORT, %s", public)
+	switch e.platform() {
+	case Compose:
+		s.Resolution = fmt.Sprintf("The published port leads to the health port: set ports: [\"%s:%s\"] in docker-compose.yml; docker compose up -d orchestrator", e.port, public)
+	case Fly:
+		s.Resolution = fmt.Sprintf("Fly's proxy has the health port for its upstream: set internal_port = %s, the edge's PORT, in fly.toml; fly deploy -a %s", public, appOf(e.host, e.Environ))
+	}
+	return s
+}
+
+// proxyOf is what a proxy calls itself in an answer; empty where none does.
+func proxyOf(response *http.Response) string {
+	server := response.Header.Get("Server")
+	if slices.ContainsFunc([]string{"nginx", "openresty", "cloudflare", "fly/", "envoy", "caddy", "traefik", "haproxy", "awselb", "cloudfront", "varnish", "google frontend", "akamai", "azure"}, func(name string) bool {
+		return strings.Contains(strings.ToLower(server), name)
+	}) {
+		return server
+	}
+	return response.Header.Get("Via")
+}
+
+// fromProxy is an answer of a proxy that is none of the edge's, if it is one.
+func (e *examination) fromProxy(step, proxy string, status int, evidence string) (s Step, ok bool) {
+	switch {
+	case proxy == "":
+		return s, false
+	case status == 522, status == 524: // Cloudflare's
+		s = e.failed(step, GatewayTimeout, nil, "%s", evidence)
+	case status >= 500:
+		s = e.failed(step, BadGateway, nil, "%s", evidence)
+	case status == http.StatusNotFound:
+		s = e.failed(step, WrongPath, nil, "%s", evidence)
+		s.Resolution = fmt.Sprintf("Have the proxy pass %s on to the edge's address and PORT, or correct the host and path in the URL (the edge's is /v1/stream)", e.target.Path)
+	default:
+		return s, false
+	}
+	return s, true
+}
+
 // badStatus reads an answer that is not 101.
 func (e *examination) badStatus(response *http.Response, dialErr error) Step {
 	const step = "handshake"
@@ -173,13 +230,17 @@ func (e *examination) badStatus(response *http.Response, dialErr error) Step {
 		return e.otherProgram(step, "it answers 101, but not as a WebSocket does (%v)", dialErr)
 	case http.StatusUpgradeRequired:
 		if port, isHealth := healthAnswer(body); isHealth {
-			return e.failed(step, HealthPort, what(port), "%s", evidence)
+			return e.onHealthPort(step, port, evidence)
 		}
 		return e.failed(step, UpgradeStripped, nil, "the upgrade was asked for, and %s", evidence)
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
 		return e.failed(step, Redirected, what(redirection(e.target, response)), "%s, to %s", evidence, response.Header.Get("Location"))
-	case http.StatusUnauthorized, http.StatusProxyAuthRequired:
+	case http.StatusUnauthorized:
 		return e.failed(step, Unauthorized, nil, "%s", evidence)
+	case http.StatusProxyAuthRequired:
+		s := e.failed(step, Unauthorized, nil, "%s", evidence)
+		s.Resolution = "Give the proxy's user and password: --header 'Proxy-Authorization: Basic <user:password in base64>'"
+		return s
 	case http.StatusForbidden:
 		return e.failed(step, Forbidden, nil, "%s", evidence)
 	case http.StatusTooManyRequests:
@@ -191,13 +252,20 @@ func (e *examination) badStatus(response *http.Response, dialErr error) Step {
 	case http.StatusGatewayTimeout:
 		return e.failed(step, GatewayTimeout, nil, "%s", evidence)
 	case http.StatusBadRequest:
-		if strings.Contains(body, "HTTPS") {
-			return e.failed(step, PlainToTLS, nil, "%s", evidence)
+		switch {
+		case strings.Contains(body, "SSL certificate"), strings.Contains(body, "client certificate"):
+			return e.failed(step, TLSFailed, nil, "%s", evidence)
+		case strings.Contains(body, "HTTPS"):
+			return e.plainToTLS(step, evidence)
 		}
 	case http.StatusNotFound:
 		if strings.Contains(body, "The WebSocket is at") {
 			return e.failed(step, WrongPath, nil, "%s", evidence)
 		}
+	}
+	proxy := proxyOf(response)
+	if s, ok := e.fromProxy(step, proxy, response.StatusCode, evidence+"; it is the answer of a proxy, "+proxy); ok {
+		return s
 	}
 	if server := response.Header.Get("Server"); server != "" {
 		evidence += "; it calls itself " + server

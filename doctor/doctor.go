@@ -108,10 +108,6 @@ func skipped(name, why string, args ...any) Step {
 // failed is a step that found the cause. blanks are the resolution's, besides
 // those that every one has.
 func (e *examination) failed(name string, c Cause, blanks map[string]string, evidence string, args ...any) Step {
-	platform := e.Platform
-	if platform == "" {
-		platform = platformOf(e.host, e.Environ)
-	}
 	all := map[string]string{"host": e.host, "port": e.port, "app": appOf(e.host, e.Environ)}
 	if e.holder != nil {
 		all["pid"] = fmt.Sprint(e.holder.PID)
@@ -119,7 +115,14 @@ func (e *examination) failed(name string, c Cause, blanks map[string]string, evi
 	for k, v := range blanks {
 		all[k] = v
 	}
-	return failed(name, c, platform, all, e.hidden(fmt.Sprintf(evidence, args...)))
+	return failed(name, c, e.platform(), all, e.hidden(fmt.Sprintf(evidence, args...)))
+}
+
+func (e *examination) platform() Platform {
+	if e.Platform != "" {
+		return e.Platform
+	}
+	return platformOf(e.host, e.Environ)
 }
 
 func failed(name string, c Cause, p Platform, blanks map[string]string, evidence string) Step {
