@@ -47,7 +47,7 @@ func shutdownRecord(r telemetry.Edge, log *slog.Logger) {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
 	var sending sync.WaitGroup
-	for what, end := range map[string]func(context.Context) error{"traces": r.Tracer.Shutdown, "metrics": r.Metrics.Shutdown} {
+	for what, end := range map[string]func(context.Context) error{"traces": r.Tracer.Shutdown, "metrics": r.Shutdown} {
 		sending.Go(func() {
 			if err := end(ctx); err != nil {
 				log.Warn("what was recorded last may not have been sent", "what", what, "cause", err.Error(),

@@ -92,13 +92,11 @@ func (h *Hub) locate(ctx context.Context, id, token, client string) (r Record, h
 	}
 	r, err = h.keeper.journal.Load(ctx, id)
 	r.stale = true
-	switch {
-	case here && err != nil && !errors.Is(err, ErrNoRecord):
-		local.unowned = true // the journal is away, but the session was this edge's
-		return local, true, nil
-	case here && (err != nil || r.Epoch <= local.Epoch):
-		return local, true, nil // at least as new
-	case err == nil && !r.owns(token):
+	local.unowned = err != nil && !errors.Is(err, ErrNoRecord) // the journal is away, but the session was this edge's
+	if here && (err != nil || r.Epoch <= local.Epoch) {        // at least as new
+		return local, true, nil //nolint:nilerr // it is found all the same
+	}
+	if err == nil && !r.owns(token) {
 		err = ErrNoRecord
 	}
 	return r, false, err
