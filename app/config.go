@@ -53,7 +53,7 @@ type Config struct {
 	MaxMessageBytes     int           `env:"MAX_MESSAGE_BYTES" envDefault:"262144" doc:"Size of one client message"`
 	MessageRate         int           `env:"MAX_MESSAGES_PER_SECOND" envDefault:"200" doc:"Client messages a second that a session reads; more wait in the socket; 0: no limit"`
 	MaxQueuedUtterances int           `env:"MAX_QUEUED_UTTERANCES" envDefault:"32" doc:"Utterances that may wait in a session"`
-	MaxUtteranceChars   int           `env:"MAX_UTTERANCE_CHARS" envDefault:"100000" doc:"Characters of one utterance, in all its parts"`
+	MaxUtteranceChars   int           `env:"MAX_UTTERANCE_CHARS" envDefault:"100000" doc:"Characters that a session has to speak at once, in all its utterances and their parts"`
 	PingInterval        time.Duration `env:"PING_INTERVAL" envDefault:"20s" doc:"Time between WebSocket pings; a client that answers none for two is gone; 0: none"`
 	ResumeWindow        time.Duration `env:"RESUME_WINDOW" envDefault:"60s" doc:"How long a session whose connection was lost can be resumed"`
 	HandshakeTimeout    time.Duration `env:"HANDSHAKE_TIMEOUT" envDefault:"5s" doc:"How long a client may take over its request"`

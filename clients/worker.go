@@ -37,9 +37,10 @@ const (
 	// readBuffer is what one read of a connection may bring, in bytes: sixty
 	// frames, for a busy worker has those of many sessions waiting.
 	readBuffer = 128 << 10
-	// Workers are not trusted either: maxMessage bounds one message, in bytes (ten
-	// seconds of audio), and maxMetadata what comes with a call.
-	maxMessage  = 1 << 20
+	// Workers are not trusted either: maxMessage bounds one message, in bytes (forty
+	// seconds of audio, for some send an utterance whole), and maxMetadata what comes
+	// with a call.
+	maxMessage  = 4 << 20
 	maxMetadata = 16 << 10
 )
 

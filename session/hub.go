@@ -21,7 +21,7 @@ type Config struct {
 	MaxSessions       int
 	MaxMessages       int           // a session's client messages
 	MaxUtterances     int           // waiting at once in a session
-	MaxUtteranceRunes int           // characters of one utterance
+	MaxUtteranceRunes int           // characters that a session is yet to speak
 	QueueFrames       int           // between worker and client, a session
 	PacingLead        time.Duration // how far ahead of playback the client is kept
 	SlowClientTimeout time.Duration // how long a client may take nothing

@@ -111,8 +111,8 @@ func (s *Session) Receive(data []byte) {
 func (s *Session) text(m Text) *Error {
 	u := s.open
 	runes := m.Runes
-	if u != nil {
-		runes += u.script.Runes()
+	for _, waiting := range s.utterances {
+		runes += waiting.script.Runes()
 	}
 	switch {
 	case u == nil && m.Text == "":
@@ -123,8 +123,8 @@ func (s *Session) text(m Text) *Error {
 		return Errorf(LimitReached, "Wait for an utterance_end, or send STOP, and send it again",
 			"%d utterances are waiting to be spoken", len(s.utterances))
 	case runes > s.hub.cfg.MaxUtteranceRunes:
-		return Errorf(LimitReached, `End it with "is_final":true and go on with another`,
-			"the utterance would pass %d characters", s.hub.cfg.MaxUtteranceRunes)
+		return Errorf(LimitReached, "Wait for an utterance_end, or send STOP, and send it again",
+			"the text that waits would pass %d characters", s.hub.cfg.MaxUtteranceRunes)
 	}
 	if _, ok := s.transition(eventText); !ok {
 		return nil
