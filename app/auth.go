@@ -8,9 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"time"
-
-	"github.com/MicahParks/keyfunc/v3"
 
 	"github.com/voxedge/voxedge/clients"
 	"github.com/voxedge/voxedge/middleware"
@@ -48,18 +45,12 @@ func newAuth(ctx context.Context, cfg Config, tickets middleware.TicketStore, lo
 		auth.Secret = []byte(cfg.JWTSecret)
 	}
 	if cfg.JWKSURL != "" {
-		auth.JWKS, err = keyfunc.NewDefaultOverrideCtx(ctx, []string{cfg.JWKSURL}, keyfunc.Override{
-			HTTPTimeout: 5 * time.Second, RefreshInterval: time.Hour, RateLimitWaitMax: time.Second,
-			RefreshErrorHandlerFunc: func(url string) func(context.Context, error) {
-				return func(_ context.Context, err error) {
-					log.Warn("the keys of tokens cannot be fetched; those known last are used", "cause", err.Error(), "url", url,
-						"resolution", "see that JWT_JWKS_URL can be reached from here")
-				}
-			},
-		})
+		keys, err := newIssuer(cfg.JWKSURL, log)
 		if err != nil {
 			return nil, err
 		}
+		go keys.run(ctx) // the start does not wait for it: tokens do
+		auth.JWKS = keys.key
 	}
 	a := middleware.NewAuth(auth, log)
 	if !a.Enabled() {

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/MicahParks/keyfunc/v3"
 	"github.com/gofiber/fiber/v2"
 	"github.com/golang-jwt/jwt/v5"
 
@@ -29,7 +28,7 @@ type Identity struct {
 type AuthConfig struct {
 	Keys     map[[sha256.Size]byte]string // names by the SHA-256 of the key
 	Secret   []byte                       // of HS256 tokens; nil: none are taken
-	JWKS     keyfunc.Keyfunc              // of RS, PS, ES and EdDSA tokens; nil: none are taken
+	JWKS     jwt.Keyfunc                  // of RS, PS, ES and EdDSA tokens; nil: none are taken
 	Audience string                       // that a token must be for; empty: any
 	Issuer   string                       // that a token must be of; empty: any
 	// Tickets are what browsers come with, who cannot send a header; nil: none are given.
@@ -188,7 +187,7 @@ func (a *Auth) keyOf(t *jwt.Token) (any, error) {
 	if a.cfg.JWKS == nil {
 		return nil, errKey
 	}
-	return a.cfg.JWKS.Keyfunc(t)
+	return a.cfg.JWKS(t)
 }
 
 // Ticket is an identity that a browser may use once.
