@@ -13,7 +13,8 @@ import (
 	"github.com/voxedge/voxedge/middleware"
 )
 
-// parseKeys reads API_KEYS: name:hash, several set apart by commas.
+// parseKeys reads API_KEYS: name:hash, several set apart by commas. Nothing is
+// no keys, but commas alone are a mistake that would let everybody in.
 func parseKeys(text string) (map[[sha256.Size]byte]string, error) {
 	keys := map[[sha256.Size]byte]string{}
 	for entry := range strings.SplitSeq(text, ",") {
@@ -30,6 +31,9 @@ func parseKeys(text string) (map[[sha256.Size]byte]string, error) {
 			return nil, fmt.Errorf("%.40q and %.40q are the same key", other, name)
 		}
 		keys[[sha256.Size]byte(hash)] = name
+	}
+	if text != "" && len(keys) == 0 {
+		return nil, errors.New("it is set, and has no entry")
 	}
 	return keys, nil
 }

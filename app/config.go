@@ -216,7 +216,7 @@ func (c *Config) check() []Problem {
 		wrong("JWT_SECRET", "Make one: openssl rand -hex 32", "it has %d characters, too few for a secret", len(c.JWTSecret))
 	}
 	if u, err := url.Parse(c.JWKSURL); c.JWKSURL != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "") {
-		wrong("JWT_JWKS_URL", "Give the https:// URL of the issuer's keys", "%.80q is not one of a web page", c.JWKSURL)
+		wrong("JWT_JWKS_URL", "Give the https:// URL of the issuer's keys", "it is not the URL of a web page") // and may hold a password
 	}
 	for _, v := range []struct{ name, value string }{{"JWT_AUDIENCE", c.JWTAudience}, {"JWT_ISSUER", c.JWTIssuer}} {
 		if v.value != "" && c.JWTSecret == "" && c.JWKSURL == "" {
@@ -236,6 +236,9 @@ func (c *Config) check() []Problem {
 	}
 	if c.WorkerTLSCA == "" && c.WorkerTLSCert != "" {
 		wrong("WORKER_TLS_CERT", "Set WORKER_TLS_CA too, or leave it out", "WORKER_TLS_CA is empty, so it is shown to nobody")
+	}
+	if c.WorkerTLSCA == "" && c.WorkerTLSServerName != "" {
+		wrong("WORKER_TLS_SERVER_NAME", "Set WORKER_TLS_CA too, or leave it out", "WORKER_TLS_CA is empty, so there is no TLS to workers, and no certificate is looked at")
 	}
 	if c.RunDir != "" && !filepath.IsAbs(c.RunDir) {
 		wrong("RUN_DIR", "Give the whole path, from /", "%.60q is not one", c.RunDir)

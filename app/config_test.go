@@ -11,7 +11,7 @@ import (
 // badValues are values that a text variable refuses. A variable of which all
 // texts are good stands here with none.
 var badValues = map[string][]string{
-	"API_KEYS":               {"app", "app:abc", "app:" + strings.Repeat("g", 64), "a:" + strings.Repeat("0", 64) + ",b:" + strings.Repeat("0", 64)},
+	"API_KEYS":               {",", " ", "app", "app:abc", "app:" + strings.Repeat("g", 64), "a:" + strings.Repeat("0", 64) + ",b:" + strings.Repeat("0", 64)},
 	"JWT_SECRET":             {"short"},
 	"JWT_JWKS_URL":           {"keys.json", "ftp://issuer/keys"},
 	"JWT_AUDIENCE":           {"voxedge"},
@@ -23,7 +23,7 @@ var badValues = map[string][]string{
 	"WORKER_TLS_CA":          {},
 	"WORKER_TLS_CERT":        {"cert.pem"},
 	"WORKER_TLS_KEY":         {},
-	"WORKER_TLS_SERVER_NAME": {},
+	"WORKER_TLS_SERVER_NAME": {"workers.internal"},
 	"RUN_DIR":                {"x", "./run"},
 	"HOST":                   {"edge.example.com", "127.0.0.1:80", "0.0.0.0/0"},
 	"HEALTH_HOST":            {"nowhere", "256.0.0.1"},
@@ -53,6 +53,16 @@ func TestDefaultsAreValid(t *testing.T) {
 	got, problems := LoadConfig(empty)
 	if len(problems) > 0 || got != cfg {
 		t.Errorf("empty variables are not the defaults: %+v, %v", got, problems)
+	}
+}
+
+// A URL that is wrong may hold a password all the same.
+func TestProblemsKeepTheIssuersSecrets(t *testing.T) {
+	for _, address := range []string{"ftp://user:hunter2@issuer/keys", "https://user:hunter2@issuer:port/keys", "https:///keys?key=hunter2"} {
+		_, problems := LoadConfig(map[string]string{"JWT_JWKS_URL": address})
+		if len(problems) != 1 || strings.Contains(problems[0].String(), "hunter") {
+			t.Errorf("%v", problems)
+		}
 	}
 }
 

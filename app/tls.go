@@ -21,39 +21,43 @@ type certificate struct {
 
 	mu     sync.Mutex
 	pair   *tls.Certificate
-	stamp  time.Time // of the files that pair was read from
+	stamp  stamp // of the files that pair was read from
 	looked time.Time
 }
+
+// stamp is when the certificate and its key were written: a renewed one may be
+// older than the key.
+type stamp [2]time.Time
+
+func (s stamp) equal(other stamp) bool { return s[0].Equal(other[0]) && s[1].Equal(other[1]) }
 
 // newCertificate reads the files for the first time.
 func newCertificate(certFile, keyFile string, log *slog.Logger) (*certificate, error) {
 	c := &certificate{certFile: certFile, keyFile: keyFile, log: log}
-	stamp, err := c.changed()
+	written, err := c.written()
 	if err != nil {
 		return nil, err
 	}
-	return c, c.read(stamp)
+	return c, c.read(written)
 }
 
-func (c *certificate) changed() (newest time.Time, err error) {
-	for _, file := range []string{c.certFile, c.keyFile} {
+func (c *certificate) written() (s stamp, err error) {
+	for i, file := range []string{c.certFile, c.keyFile} {
 		info, err := os.Stat(file)
 		if err != nil {
-			return newest, err
+			return s, err
 		}
-		if info.ModTime().After(newest) {
-			newest = info.ModTime()
-		}
+		s[i] = info.ModTime()
 	}
-	return newest, nil
+	return s, nil
 }
 
-func (c *certificate) read(stamp time.Time) error {
+func (c *certificate) read(written stamp) error {
 	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
 	if err != nil {
 		return err
 	}
-	c.pair, c.stamp = &pair, stamp
+	c.pair, c.stamp = &pair, written
 	return nil
 }
 
@@ -66,9 +70,9 @@ func (c *certificate) get() *tls.Certificate {
 		return c.pair
 	}
 	c.looked = time.Now()
-	stamp, err := c.changed()
-	if err == nil && !stamp.Equal(c.stamp) {
-		if err = c.read(stamp); err == nil {
+	written, err := c.written()
+	if err == nil && !written.equal(c.stamp) {
+		if err = c.read(written); err == nil {
 			c.log.Info("certificate read anew", "file", c.certFile, "until", c.pair.Leaf.NotAfter)
 		}
 	}
