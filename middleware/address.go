@@ -26,9 +26,20 @@ func ParseProxies(text string) (Proxies, error) {
 			}
 			prefix = netip.PrefixFrom(addr, addr.BitLen())
 		}
-		all = append(all, prefix.Masked())
+		all = append(all, unmap(prefix).Masked())
 	}
 	return all, nil
+}
+
+// mapped is how many bits of an IPv6 address say that it is one of IPv4.
+const mapped = 96
+
+// unmap is the IPv4 network that the prefix is, if it is one in IPv6.
+func unmap(prefix netip.Prefix) netip.Prefix {
+	if !prefix.Addr().Is4In6() || prefix.Bits() < mapped {
+		return prefix
+	}
+	return netip.PrefixFrom(prefix.Addr().Unmap(), prefix.Bits()-mapped)
 }
 
 func (p Proxies) trusts(addr netip.Addr) bool {
@@ -57,13 +68,24 @@ func (p Proxies) address(peer string, hops []string) string {
 		return peer
 	}
 	for i := len(hops) - 1; i >= 0 && p.trusts(at); i-- {
-		next, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		next, err := parseHop(strings.TrimSpace(hops[i]))
 		if err != nil {
 			break
 		}
 		at = next
 	}
 	return at.Unmap().String()
+}
+
+// parseHop reads an address, to which some proxies add the port.
+func parseHop(s string) (netip.Addr, error) {
+	if addr, err := netip.ParseAddrPort(s); err == nil {
+		return addr.Addr(), nil
+	}
+	if inner, ok := strings.CutPrefix(s, "["); ok {
+		s = strings.TrimSuffix(inner, "]")
+	}
+	return netip.ParseAddr(s)
 }
 
 const addressKey = "voxedge.address"

@@ -6,7 +6,7 @@ import (
 )
 
 func TestAddressCannotBeForged(t *testing.T) {
-	proxies, err := ParseProxies("10.0.0.0/8, 192.0.2.7, fd00::/8")
+	proxies, err := ParseProxies("10.0.0.0/8, 192.0.2.7, fd00::/8, ::ffff:172.16.0.0/108, ::ffff:192.0.2.8")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,6 +25,14 @@ func TestAddressCannotBeForged(t *testing.T) {
 		{"nonsense", "10.1.2.3", []string{"203.0.113.9", "unknown"}, "10.1.2.3"},
 		{"IPv6", "fd00::1", []string{"2001:db8::5"}, "2001:db8::5"},
 		{"IPv4 in IPv6", "::ffff:10.1.2.3", []string{"203.0.113.9"}, "203.0.113.9"},
+		{"an IPv4 network written in IPv6", "172.16.1.2", []string{"203.0.113.9"}, "203.0.113.9"},
+		{"beside that network", "172.32.1.2", []string{"203.0.113.9"}, "172.32.1.2"},
+		{"an IPv4 address written in IPv6", "192.0.2.8", []string{"203.0.113.9"}, "203.0.113.9"},
+		{"a port", "10.1.2.3", []string{"1.1.1.1", "203.0.113.9:5555"}, "203.0.113.9"},
+		{"IPv6 and a port", "10.1.2.3", []string{"[2001:db8::5]:5555"}, "2001:db8::5"},
+		{"IPv6 in brackets", "10.1.2.3", []string{"[2001:db8::5]"}, "2001:db8::5"},
+		{"a proxy with its port", "10.1.2.3", []string{"203.0.113.9", "192.0.2.7:80"}, "203.0.113.9"},
+		{"a port that is none", "10.1.2.3", []string{"203.0.113.9:http"}, "10.1.2.3"},
 	} {
 		if got := proxies.address(test.peer, test.hops); got != test.want {
 			t.Errorf("%s: %s, want %s", test.name, got, test.want)
