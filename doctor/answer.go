@@ -45,8 +45,8 @@ func (e *examination) checkTLS(ctx context.Context) Step {
 	if !e.secure() {
 		return Step{}
 	}
-	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	began, patience := time.Now(), e.patience()
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	raw, name, of := &tapped{Conn: e.conn}, e.host, ""
 	if e.ServerName != "" {
@@ -55,7 +55,7 @@ func (e *examination) checkTLS(ctx context.Context) Step {
 	conn := tls.Client(raw, &tls.Config{ServerName: name, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12})
 	err := conn.HandshakeContext(ctx)
 	if err == nil {
-		e.conn = conn
+		e.conn, e.spoken = conn, true
 		state := conn.ConnectionState()
 		leaf := state.PeerCertificates[0]
 		return ok("tls", "%s, certificate%s of %s until %s (%s)", tls.VersionName(state.Version), of, leaf.Issuer.CommonName, leaf.NotAfter.Format(time.DateOnly), millis(time.Since(began)))
@@ -67,7 +67,7 @@ func (e *examination) checkTLS(ctx context.Context) Step {
 		return e.failed("tls", TLSToPlain, nil, "the answer to a TLS greeting is %s", excerpt(raw.first))
 	}
 	if len(raw.first) == 0 {
-		return e.noAnswer("tls", raw.err, err)
+		return e.noAnswer("tls", patience, raw.err, err)
 	}
 	return e.failed("tls", TLSFailed, nil, "%v", err)
 }
@@ -93,21 +93,21 @@ func (e *examination) badCertificate(bad *tls.CertificateVerificationError) Step
 
 // checkHandshake asks for the WebSocket on the connection that is open.
 func (e *examination) checkHandshake(ctx context.Context) Step {
-	began := time.Now()
+	began, patience := time.Now(), e.patience()
 	raw := &tapped{Conn: e.conn}
 	dial := func(context.Context, string, string) (net.Conn, error) { return raw, nil }
 	client := &http.Client{
 		Transport:     &http.Transport{DialContext: dial, DialTLSContext: dial, DisableKeepAlives: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	asking, cancel := context.WithTimeout(ctx, answerTimeout)
+	asking, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	ws, response, err := websocket.Dial(asking, e.target.String(), &websocket.DialOptions{ //nolint:bodyclose // Dial has read it
 		HTTPClient: client, HTTPHeader: e.Header, Subprotocols: []string{session.BinaryProtocol},
 	})
 	switch {
 	case err == nil:
-		e.ws = ws
+		e.ws, e.spoken = ws, true
 		ws.SetReadLimit(1 << 20)
 		return ok("handshake", "101 %s", millis(time.Since(began)))
 	case response != nil:
@@ -115,7 +115,7 @@ func (e *examination) checkHandshake(ctx context.Context) Step {
 	case strings.Contains(err.Error(), "remote error: tls:"): // TLS 1.3 says so after its handshake
 		return e.failed("handshake", TLSFailed, nil, "%v", err)
 	case len(raw.first) == 0:
-		return e.noAnswer("handshake", raw.err, err)
+		return e.noAnswer("handshake", patience, raw.err, err)
 	case raw.first[0] == 0x15, bytes.HasPrefix(raw.first, []byte{0x16, 3}): // a TLS alert, or greeting
 		return e.plainToTLS("handshake", "the answer to plain HTTP is a TLS record")
 	}
@@ -131,7 +131,7 @@ func (e *examination) otherProgram(step, evidence string, args ...any) Step {
 }
 
 // noAnswer tells silence from a connection that is cut.
-func (e *examination) noAnswer(step string, readErr, err error) Step {
+func (e *examination) noAnswer(step string, patience time.Duration, readErr, err error) Step {
 	held := ""
 	if e.holder != nil {
 		held = "; the port is held by " + e.holder.String()
@@ -145,7 +145,7 @@ func (e *examination) noAnswer(step string, readErr, err error) Step {
 		}
 		return e.failed(step, ConnectionReset, nil, "it was cut before one byte came (%v)%s", firstOf(readErr, err), held)
 	case isTimeout(err), errors.Is(readErr, os.ErrDeadlineExceeded), errors.Is(readErr, net.ErrClosed):
-		return e.failed(step, Silent, nil, "not one byte came within %s%s", answerTimeout, held)
+		return e.failed(step, Silent, nil, "not one byte came within %s%s", patience.Round(10*time.Millisecond), held)
 	}
 	return e.failed(step, ConnectionReset, nil, "%v%s", firstOf(readErr, err), held)
 }
@@ -176,8 +176,9 @@ func (e *examination) onHealthPort(step, public, evidence string) Step {
 	if !e.secure() && (e.holder.isEdge() || e.port == e.environ("HEALTH_PORT", "8081")) {
 		return s
 	}
-	s.Resolution = fmt.Sprintf("What is between (a proxy, or a port that is published) has the health port for its upstream: set its upstream to the edge's PORT, %s", public)
 	switch e.platform() {
+	case Local:
+		s.Resolution = fmt.Sprintf("What is between (a proxy, or a port that is published) has the health port for its upstream: set its upstream to the edge's PORT, %s", public)
 	case Compose:
 		s.Resolution = fmt.Sprintf("The published port leads to the health port: set ports: [\"%s:%s\"] in docker-compose.yml; docker compose up -d orchestrator", e.port, public)
 	case Fly:
@@ -323,12 +324,12 @@ type message struct {
 }
 
 func (e *examination) checkStart(ctx context.Context) Step {
-	began := time.Now()
-	waiting, cancel := context.WithTimeout(ctx, startTimeout)
+	began, patience := time.Now(), e.patience()
+	waiting, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	_, data, err := e.ws.Read(waiting)
 	if err != nil {
-		return e.failed("session_start", NoSessionStart, nil, "no message came within %s (%v)", startTimeout, err)
+		return e.failed("session_start", NoSessionStart, nil, "no message came within %s (%v)", patience, err)
 	}
 	var m message
 	if json.Unmarshal(data, &m) != nil {

@@ -28,12 +28,13 @@ type Options struct {
 	WorkerTLS func(environ map[string]string) *tls.Config
 }
 
-// How long each may take. Together they are under five seconds.
+// How long each may take. Where nothing answers, the whole is under five seconds.
 const (
 	resolveTimeout = 1500 * time.Millisecond
 	dialTimeout    = 1500 * time.Millisecond
-	answerTimeout  = 1500 * time.Millisecond
-	startTimeout   = time.Second
+	answerTimeout  = 1500 * time.Millisecond // where the way is short
+	longestAnswer  = 4 * time.Second
+	silenceTimeout = 4800 * time.Millisecond // from the beginning until the first byte
 	healthTimeout  = time.Second
 	speechTimeout  = 4 * time.Second
 )
@@ -48,8 +49,11 @@ type examination struct {
 	port   string
 	ips    []net.IPAddr
 	conn   net.Conn
-	here   bool     // the edge is on this machine
-	holder *Process // what listens at the port, where it can be seen
+	began  time.Time
+	dialed time.Duration // what it took to connect
+	spoken bool          // something has come back over the connection
+	here   bool          // the edge is on this machine
+	holder *Process      // what listens at the port, where it can be seen
 	ws     *websocket.Conn
 	health *health // nil when it could not be seen
 	heard  time.Duration
@@ -58,7 +62,7 @@ type examination struct {
 // Examine walks inward and stops at the first thing that is wrong.
 func Examine(ctx context.Context, o Options) Report {
 	began := time.Now()
-	e := &examination{Options: o, report: Report{Of: whole(o.URL)}}
+	e := &examination{Options: o, began: began, report: Report{Of: whole(o.URL)}}
 	defer func() {
 		if e.conn != nil {
 			_ = e.conn.Close()
@@ -137,6 +141,19 @@ func warned(s Step) Step {
 		s.Result = Warning
 	}
 	return s
+}
+
+// patience is how long an answer is waited for: on a long way, or where a proxy
+// hides how long it is, more than from a process of this machine.
+func (e *examination) patience() time.Duration {
+	wait := longestAnswer
+	if e.here && e.holder != nil && !e.holder.isProxy() {
+		wait = min(max(answerTimeout, 8*e.dialed), longestAnswer)
+	}
+	if !e.spoken {
+		wait = min(wait, silenceTimeout-time.Since(e.began))
+	}
+	return max(wait, answerTimeout)
 }
 
 func what(s string) map[string]string { return map[string]string{"what": s} }

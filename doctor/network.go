@@ -51,6 +51,7 @@ func (e *examination) checkTCP(ctx context.Context) Step {
 	}
 	e.here = len(local) > 0
 	conn, err := dialAny(ctx, e.ips, e.port)
+	e.dialed = time.Since(began)
 	if remote, ok := remoteIP(conn); ok {
 		e.here, local = isHere(remote), []net.IP{remote}
 	}
@@ -69,7 +70,7 @@ func (e *examination) checkTCP(ctx context.Context) Step {
 		if e.holder != nil {
 			by = ", held by " + e.holder.String()
 		}
-		return ok("tcp", "%s accepts (%s)%s", conn.RemoteAddr(), millis(time.Since(began)), by)
+		return ok("tcp", "%s accepts (%s)%s", conn.RemoteAddr(), millis(e.dialed), by)
 	}
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):

@@ -168,6 +168,18 @@ func TestTheLastOfManyWorkersIsWell(t *testing.T) {
 	}
 }
 
+// Two seconds there and back are slow, and not silence.
+func TestASlowNetworkIsNotSilence(t *testing.T) {
+	s := &scene{T: t}
+	s.whole()
+	p := startToxiproxy(t).to("edge", fmt.Sprintf("127.0.0.1:%d", s.port))
+	p.poison("latency", "downstream", map[string]any{"latency": 2000})
+	s.url = "ws://" + p.addr + "/v1/stream"
+	if got, exit := s.ask(); exit == doctor.Silent.Status || exit == doctor.NoSessionStart.Status {
+		t.Errorf("exit status %d\n%s", exit, show(got))
+	}
+}
+
 // TestNoFalseAlarm has an edge that is well looked at again and again.
 func TestNoFalseAlarm(t *testing.T) {
 	s := &scene{T: t}
