@@ -82,6 +82,7 @@ var (
 	SlowSpeech          = Cause{ID: "slow_speech", Status: 75, Runbook: "backpressure.md", Title: "speech comes slower than it is heard", Local: "See the worker's real-time factor (rtf, must be below 1), its processor, and the network between: voxedge say --trace shows where the time goes"}
 	RedisCertificate    = Cause{ID: "redis_certificate", Status: 76, Runbook: "redis.md", Title: "the edge and Redis both speak TLS, and do not agree", Local: "In REDIS_URL use the name that Redis' certificate is for, have its issuer trusted here (SSL_CERT_FILE=ca.pem), and set tls-auth-clients no on Redis: the edge shows it no certificate"}
 	RedisNoRoute        = Cause{ID: "redis_no_route", Status: 77, Runbook: "redis.md", Title: "there is no way to Redis' host", Local: "See that this machine's network or VPN is up, and correct the host in REDIS_URL"}
+	WorkerTLS           = Cause{ID: "worker_tls", Status: 78, Runbook: "workers.md", Title: "the edge and the worker do not agree on TLS", Local: "See the edge's WORKER_TLS_CA, WORKER_TLS_CERT, WORKER_TLS_KEY and WORKER_TLS_SERVER_NAME: {what}"}
 	ConfigInvalid       = Cause{ID: "config_invalid", Status: 80, Runbook: "environment.md", Title: "the environment is not valid", Local: "Correct {what}"}
 	PortTaken           = Cause{ID: "port_taken", Status: 81, Runbook: "ports.md", Title: "the port is taken", Local: "End that process (kill {pid}), or set {what} to a free port"}
 	FewDescriptors      = Cause{ID: "few_file_descriptors", Status: 82, Runbook: "environment.md", Title: "there are too few file descriptors for MAX_CONNECTIONS", Local: "Raise the limit (ulimit -n {what}), or lower MAX_CONNECTIONS", Compose: "Set ulimits: { nofile: {what} }, or lower MAX_CONNECTIONS"}
@@ -98,12 +99,18 @@ var Causes = []Cause{
 	EdgeDraining, NoSessionStart, Refused, HealthUnanswered, OtherAddress, Rejected,
 	RedisName, RedisClosed, RedisDropped, RedisHung, RedisAuth, RedisLoading, RedisDatabase, RedisTLS, RedisNot, RedisError,
 	NoWorker, WorkerClosed, WorkerDropped, WorkerHung, WorkerNotServing, WorkerWrongService, WorkerNotGRPC, WorkerUnreachable, WorkersBusy,
-	WorkerError, WorkerBadAnnounce, WorkerUnavailable, SynthesisFailed, NoAudio, FramesMissing, SlowSpeech, RedisCertificate, RedisNoRoute,
+	WorkerError, WorkerBadAnnounce, WorkerUnavailable, SynthesisFailed, NoAudio, FramesMissing, SlowSpeech, RedisCertificate, RedisNoRoute, WorkerTLS,
 	ConfigInvalid, PortTaken, FewDescriptors, LittleMemory, ClockWrong, CollectorUnanswered,
 }
 
 // Link is where the runbook speaks of the cause.
 func (c Cause) Link() string { return "docs/runbooks/" + c.Runbook + "#" + c.ID }
+
+// of is the cause with what it is of filled in.
+func (c Cause) of(what string) Cause {
+	c.Local = strings.ReplaceAll(c.Local, "{what}", what)
+	return c
+}
 
 // resolution is what to do about it there, with the blanks filled in.
 func (c Cause) resolution(p Platform, blanks map[string]string) string {

@@ -206,9 +206,7 @@ func redisCause(err error) Cause {
 	_, isRedis := errors.AsType[redis.Error](err)
 	switch {
 	case errors.Is(err, errNoRedisURL):
-		c := ConfigInvalid
-		c.Local = strings.ReplaceAll(c.Local, "{what}", "REDIS_URL")
-		return c
+		return ConfigInvalid.of("REDIS_URL")
 	case isNotFound(err), says("no such host"):
 		return RedisName
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH), says("no route to host", "network is unreachable"):

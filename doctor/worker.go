@@ -209,15 +209,60 @@ func askWorker(ctx context.Context, addr string, secure *tls.Config) (Cause, *pr
 	switch {
 	case status.Code(err) == codes.Unimplemented: // judged by GetCapabilities alone
 	case err != nil:
-		return workerCause(err), nil, err
+		return causeOfWorker(ctx, addr, secure, err), nil, err
 	case answer.GetStatus() != healthpb.HealthCheckResponse_SERVING:
 		return WorkerNotServing, nil, fmt.Errorf("its health is %s", answer.GetStatus())
 	}
 	reply, err := proto.NewTTSServiceClient(conn).GetCapabilities(ctx, &proto.GetCapabilitiesRequest{})
 	if err != nil {
-		return workerCause(err), nil, err
+		return causeOfWorker(ctx, addr, secure, err), nil, err
 	}
 	return Cause{}, reply, nil
+}
+
+// causeOfWorker tells it from a failed call, and where that was plain, by
+// greeting the port with TLS.
+func causeOfWorker(ctx context.Context, addr string, secure *tls.Config, err error) Cause {
+	if secure != nil {
+		if what := tlsProblem(err.Error()); what != "" {
+			return WorkerTLS.of(what)
+		}
+	}
+	cause := workerCause(err)
+	if secure == nil && (cause.ID == WorkerNotGRPC.ID || cause.ID == WorkerError.ID) && speaksTLS(ctx, addr) {
+		return WorkerTLS.of("the worker speaks TLS, so WORKER_TLS_CA must name the authority of its certificate")
+	}
+	return cause
+}
+
+// tlsProblem is what to do about a failed handshake; empty where it did not fail.
+func tlsProblem(text string) string {
+	says := func(part string) bool { return strings.Contains(text, part) }
+	switch {
+	case says("first record does not look like a TLS handshake"), says("authentication handshake failed: EOF"), says("authentication handshake failed: read tcp"):
+		return "the worker speaks no TLS, so unset WORKER_TLS_CA, or give the worker a certificate"
+	case says("remote error: tls:"):
+		return "the worker wants a certificate that it trusts in WORKER_TLS_CERT, with its key in WORKER_TLS_KEY"
+	case says("x509: certificate signed by unknown authority"):
+		return "WORKER_TLS_CA must hold the authority that issued the worker's certificate"
+	case says("x509: certificate is valid for"), says("x509: cannot validate certificate for"), says("x509: certificate is not valid for any names"):
+		return "WORKER_TLS_SERVER_NAME must be a name that the worker's certificate is for"
+	case says("x509:"), says("tls:"), says("authentication handshake failed"):
+		return "the worker's certificate must be good for WORKER_TLS_CA"
+	}
+	return ""
+}
+
+func speaksTLS(ctx context.Context, addr string) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), workerTimeout)
+	defer cancel()
+	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = raw.Close() }()
+	err = tls.Client(raw, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}}).HandshakeContext(ctx) //nolint:gosec // nothing is said or believed
+	return err == nil || strings.Contains(err.Error(), "remote error: tls:")
 }
 
 // workerCause tells it from a failed call to a port that is open.

@@ -170,6 +170,18 @@ var innerFaults = []fault{
 		s.url = at
 		s.edge("WORKER_ADDR=" + addr)
 	}, (*scene).edgeAnew},
+	{"the worker speaks TLS, and the edge does not", doctor.WorkerTLS, func(s *scene) {
+		cert, key, authority := certificate{client: true}.files(s.T, s.TempDir())
+		s.around("w1")
+		port := freePort(s.T)
+		s.worker("secure", fmt.Sprint("WORKER_PORT=", port), "WORKER_TLS_CA="+authority, "WORKER_TLS_CERT="+cert, "WORKER_TLS_KEY="+key)
+		s.edge(fmt.Sprint("WORKER_ADDR=127.0.0.1:", port))
+	}, (*scene).edgeAnew},
+	{"the edge speaks TLS, and the worker does not", doctor.WorkerTLS, func(s *scene) {
+		_, _, authority := certificate{}.files(s.T, s.TempDir())
+		s.around("w1")
+		s.edge("WORKER_TLS_CA=" + authority)
+	}, (*scene).edgeAnew},
 	{"a worker announces an address that does not exist", doctor.WorkerUnreachable, func(s *scene) {
 		s.around()
 		s.tellRedis("SET", "worker:gpu1", `{"name":"gpu1","addr":"grpc://no..host:50051"}`)
