@@ -26,6 +26,9 @@ func healthcheck(ctx context.Context, c command) error {
 	if err := flags.Parse(c.args); err != nil {
 		return usageError(err)
 	}
+	if err := noMore(flags); err != nil {
+		return err
+	}
 	cfg, log, err := c.configure(c.stderr)
 	if err != nil {
 		return err

@@ -133,11 +133,16 @@ func (c command) noArguments(name string) error {
 	if err := flags.Parse(c.args); err != nil {
 		return usageError(err)
 	}
-	if flags.NArg() > 0 {
-		return &fault{exitUsage, fmt.Sprintf("voxedge %s takes no argument, but was given %q", name, flags.Arg(0)),
-			"Configure it by environment variables; .env.example lists them"}
+	return noMore(flags)
+}
+
+// noMore refuses what is left of the command line behind the flags.
+func noMore(flags *pflag.FlagSet) error {
+	if flags.NArg() == 0 {
+		return nil
 	}
-	return nil
+	return &fault{exitUsage, fmt.Sprintf("%s takes no argument, but was given %q", flags.Name(), flags.Arg(0)),
+		"Configure it by environment variables; .env.example lists them"}
 }
 
 func (c command) flags(name string) *pflag.FlagSet {

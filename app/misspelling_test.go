@@ -19,12 +19,18 @@ func TestMisspellings(t *testing.T) {
 		{"WORKER_ADDRESS", ""}, // too far from WORKER_ADDR to be sure
 		{"WORKER_ADR", "WORKER_ADDR"},
 		{"HEALTHPORT", "HEALTH_PORT"},
+		{"PROT", "PORT"}, {"POTR", "PORT"}, {"PORTS", "PORT"}, {"HSOT", "HOST"}, {"port", "PORT"}, {"host", "HOST"},
+		{"TLS_CERT", "TLS_CERT_FILE"}, {"TLS_KEY", "TLS_KEY_FILE"}, {"FRAME_QUEUE", "FRAME_QUEUE_SIZE"},
+		{"TRUSTED_PROXY", "TRUSTED_PROXIES"}, {"ALLOWED_ORIGIN", "ALLOWED_ORIGINS"},
+		{"MAX_MESSAGES", ""}, // it may be one of two
+		{"OTEL_EXPORTER_OTLP_ENDPONT", "OTEL_EXPORTER_OTLP_ENDPOINT"}, {"OTEL_SERVICENAME", "OTEL_SERVICE_NAME"}, {"otel_service_name", "OTEL_SERVICE_NAME"},
 
-		{"PATH", ""}, {"HOME", ""}, {"HOSTNAME", ""}, {"HOSTS", ""}, {"PORTS", ""}, {"USER", ""}, {"PWD", ""},
+		{"PATH", ""}, {"HOME", ""}, {"HOSTNAME", ""}, {"USER", ""}, {"PWD", ""},
 		{"LANG", ""}, {"TERM", ""}, {"SHLVL", ""}, {"CI", ""}, {"TZ", ""}, {"_", ""}, {"", ""},
 		{"OTEL_LOG_LEVEL", ""}, {"OTEL_SERVICE_NAME", ""}, {"OTEL_EXPORTER_OTLP_ENDPOINT", ""},
 		{"KUBERNETES_SERVICE_HOST", ""}, {"KUBERNETES_PORT", ""}, {"REDIS_PORT", ""}, {"REDIS_SERVICE_HOST", ""},
-		{"FLY_REGION", ""}, {"GOMAXPROCS", ""},
+		{"FLY_REGION", ""}, {"GOMAXPROCS", ""}, {"POST", ""}, {"SORT", ""}, {"MOST", ""}, {"WORKER_TLS", ""},
+		{"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", ""}, {"OTEL_ATTRIBUTE_COUNT_LIMIT", ""}, {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", ""}, {"OTEL_RESOURCE_PROVIDERS", ""},
 	}
 	for _, tt := range tests {
 		found := misspellings(map[string]string{tt.name: "x"})

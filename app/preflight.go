@@ -13,6 +13,9 @@ func preflight(ctx context.Context, c command) error {
 	if err := flags.Parse(c.args); err != nil {
 		return usageError(err)
 	}
+	if err := noMore(flags); err != nil {
+		return err
+	}
 	cfg, log, err := c.configure(c.stderr, (*Config).checkServe)
 	if err != nil {
 		return err

@@ -20,6 +20,9 @@ func validate(_ context.Context, c command) error {
 	if err := flags.Parse(c.args); err != nil {
 		return usageError(err)
 	}
+	if flags.NArg() > 0 {
+		return &fault{exitUsage, fmt.Sprintf("voxedge validate takes no argument, but was given %q", flags.Arg(0)), "Give a file with --env-file FILE; without it the environment is validated"}
+	}
 	environ := c.environ
 	var lines []Problem
 	if *file != "" {
@@ -86,6 +89,7 @@ func readEnvFile(path string) (map[string]string, []Problem, error) {
 
 func parseEnv(from io.Reader) (environ map[string]string, problems []Problem, err error) {
 	environ = map[string]string{}
+	set := map[string]int{} // the line of each
 	lines := bufio.NewScanner(from)
 	for n := 1; lines.Scan(); n++ {
 		line := strings.TrimSpace(lines.Text())
@@ -98,6 +102,10 @@ func parseEnv(from io.Reader) (environ map[string]string, problems []Problem, er
 			problems = append(problems, Problem{fmt.Sprintf("line %d", n), "it is not NAME=value", "Correct it, or put a # before it"})
 			continue
 		}
+		if before := set[name]; before > 0 {
+			problems = append(problems, Problem{name, fmt.Sprintf("line %d sets it again, after line %d", n, before), "Leave one of the two"})
+		}
+		set[name] = n
 		environ[name] = unquote(strings.TrimSpace(value))
 	}
 	return environ, problems, lines.Err()

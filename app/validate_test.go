@@ -29,6 +29,7 @@ func TestValidate(t *testing.T) {
 			"WORKER_ADDR": "grpc://hunter2@host", "JWT_JWKS_URL": "ftp://u:hunter2hunter2hunter2hunter2hunter2hunter2hunter2hunter2hunter2hunter2hunter2@host", "ALLOWED_ORIGINS": "https://u:hunter2@host",
 			"TRUSTED_PROXIES": "http://hunter2@10.0.0.1", "HOST": "u:hunter2@host",
 		}, "", 2, []string{"WORKER_ADDR", "JWT_JWKS_URL", "ALLOWED_ORIGINS", "TRUSTED_PROXIES", "HOST"}},
+		{"a variable twice", nil, "PORT=1\nHOST=::\n\nPORT=2\n", 2, []string{"PORT", "line 4 sets it again, after line 1", "1 to correct"}},
 		{"a file of something else", nil, "PORT: 80\nHEALTH_PORT=x\n", 2, []string{"line 1", "NAME=value", "HEALTH_PORT", "2 to correct"}},
 	}
 	for _, tt := range tests {
@@ -57,6 +58,17 @@ func TestValidate(t *testing.T) {
 	}
 	if got := runMain(nil, nil, "validate", "--env-file", "/nowhere/env"); got.status != exitUsage || !strings.Contains(got.stderr, "/nowhere/env") {
 		t.Errorf("a file that is not there: %+v", got)
+	}
+}
+
+func TestValidateTakesNoArgument(t *testing.T) {
+	if got := runMain(nil, nil, "validate", ".env"); got.status != exitUsage || !strings.Contains(got.stderr, ".env") || !strings.Contains(got.stderr, "--env-file") {
+		t.Errorf("%+v", got)
+	}
+	for _, name := range []string{"preflight", "healthcheck"} {
+		if got := runMain(nil, nil, name, "8080"); got.status != exitUsage || !strings.Contains(got.stderr, "takes no argument") {
+			t.Errorf("%s: %+v", name, got)
+		}
 	}
 }
 
