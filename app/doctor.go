@@ -35,7 +35,7 @@ func runDoctor(ctx context.Context, c command) error {
 		return err
 	}
 	deadline := time.Now().Add(o.wait)
-	last := ""
+	last := "nothing"
 	for {
 		report := doctor.Examine(ctx, o.Options)
 		if ctx.Err() != nil {
@@ -43,10 +43,13 @@ func runDoctor(ctx context.Context, c command) error {
 		}
 		switch {
 		case o.watch:
-			if report.Sentence != last || o.json { // what has not changed is not said again
+			if verdict := report.Verdict(); verdict != last { // what has not changed is not said again
+				last = verdict
+				if !o.json {
+					_, _ = fmt.Fprintf(c.stdout, "— %s\n", report.Time.Format(time.DateTime))
+				}
 				c.show(&report, o.json)
 			}
-			last = report.Sentence
 		case report.OK || !time.Now().Before(deadline):
 			c.show(&report, o.json)
 			return exitWith(report.Status)

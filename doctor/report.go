@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,13 +23,27 @@ const (
 
 // Report is one examination.
 type Report struct {
-	Of       string  `json:"of"` // the URL, or what was examined
-	OK       bool    `json:"ok"`
-	Steps    []Step  `json:"steps"`
-	Cause    string  `json:"cause,omitempty"`
-	Sentence string  `json:"sentence"`
-	Status   int     `json:"exit_status"`
-	Seconds  float64 `json:"seconds"`
+	Time     time.Time `json:"time"` // that it began
+	Of       string    `json:"of"`   // the URL, or what was examined
+	OK       bool      `json:"ok"`
+	Steps    []Step    `json:"steps"`
+	Cause    string    `json:"cause,omitempty"`
+	Sentence string    `json:"sentence"`
+	Status   int       `json:"exit_status"`
+	Seconds  float64   `json:"seconds"`
+}
+
+// Verdict is what is wrong, and with what, without what was measured: two reports
+// of the same have the same.
+func (r *Report) Verdict() string {
+	var found []string
+	for _, s := range r.Steps {
+		if s.Finding != nil {
+			found = append(found, string(s.Result)+" "+s.Name+" "+s.Cause)
+		}
+	}
+	slices.Sort(found)
+	return strings.Join(slices.Compact(found), ", ")
 }
 
 // Step is one look at one thing.
@@ -51,7 +66,7 @@ type Finding struct {
 
 // finish sums the steps up.
 func (r *Report) finish(began time.Time, well string) {
-	r.Seconds = time.Since(began).Seconds()
+	r.Time, r.Seconds = began, time.Since(began).Seconds()
 	r.Of = Shown(r.Of)
 	for i := range r.Steps {
 		s := &r.Steps[i]

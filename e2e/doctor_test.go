@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/voxedge/voxedge/doctor"
 )
@@ -177,6 +178,29 @@ func TestASlowNetworkIsNotSilence(t *testing.T) {
 	s.url = "ws://" + p.addr + "/v1/stream"
 	if got, exit := s.ask(); exit == doctor.Silent.Status || exit == doctor.NoSessionStart.Status {
 		t.Errorf("exit status %d\n%s", exit, show(got))
+	}
+}
+
+// Who watches is told of what changes, and when, and of nothing else.
+func TestWatchTellsOfChangesAlone(t *testing.T) {
+	s := &scene{T: t}
+	s.whole()
+	p := start(t, "doctor", s.env, "doctor", "--watch", s.url)
+	said := func(part string, times int) {
+		t.Helper()
+		for deadline := time.Now().Add(patience); strings.Count(p.output(), part) < times; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("it never said %q %d times:\n%s", part, times, p.output())
+			}
+		}
+	}
+	said("All is well", 1)
+	time.Sleep(3 * time.Second) // several looks, of other milliseconds each
+	s.served.stop()
+	said(doctor.PortClosed.Title, 1)
+	p.kill()
+	if out := p.output(); strings.Count(out, "All is well") != 1 || strings.Count(out, "— "+time.Now().Format("2006-")) != strings.Count(out, " url ") {
+		t.Errorf("it said:\n%s", out)
 	}
 }
 
