@@ -69,11 +69,11 @@ type Config struct {
 	Proxies     string        `env:"TRUSTED_PROXIES" doc:"Addresses and networks of proxies whose X-Forwarded-For is taken for the client's address, with commas"`
 
 	KeyConnections     int `env:"KEY_MAX_CONNECTIONS" envDefault:"0" doc:"Connections at once of one key or token subject, over all edges; 0: no limit"`
-	KeyConnects        int `env:"KEY_CONNECTS_PER_MINUTE" envDefault:"0" doc:"Connects of one key; 0: no limit"`
+	KeyConnects        int `env:"KEY_CONNECTS_PER_MINUTE" envDefault:"0" doc:"Connects of one key, and tickets it is given, each; 0: no limit"`
 	KeyCharacters      int `env:"KEY_CHARACTERS_PER_MINUTE" envDefault:"0" doc:"Characters of one key; 0: no limit"`
 	KeyAudio           int `env:"KEY_AUDIO_SECONDS_PER_DAY" envDefault:"0" doc:"Seconds of audio of one key; 0: no limit"`
 	AddressConnections int `env:"ADDRESS_MAX_CONNECTIONS" envDefault:"0" doc:"Connections at once of one address (IPv6: /64), over all edges; 0: no limit"`
-	AddressConnects    int `env:"ADDRESS_CONNECTS_PER_MINUTE" envDefault:"0" doc:"Connects of one address; 0: no limit"`
+	AddressConnects    int `env:"ADDRESS_CONNECTS_PER_MINUTE" envDefault:"0" doc:"Connects of one address, and tickets it asks for, each; 0: no limit"`
 	AddressCharacters  int `env:"ADDRESS_CHARACTERS_PER_MINUTE" envDefault:"0" doc:"Characters of one address; 0: no limit"`
 	AddressAudio       int `env:"ADDRESS_AUDIO_SECONDS_PER_DAY" envDefault:"0" doc:"Seconds of audio of one address; 0: no limit"`
 

@@ -1,0 +1,85 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// However many connections to however many edges ask for it at once, and
+// unpaced, nobody hears much more than the day has.
+func TestAttackTheDaysAudio(t *testing.T) {
+	s := startSystem(t)
+	s.worker("w1")
+	var urls []string
+	for range 2 {
+		edge, url := s.edge("ADDRESS_AUDIO_SECONDS_PER_DAY=5")
+		edge.await(1, "worker is healthy")
+		urls = append(urls, url+"/v1/stream?pacing=none")
+	}
+	const listeners = 10
+	var frames atomic.Int64
+	var all sync.WaitGroup
+	for i := range listeners {
+		c := connect(t, urls[i%2])
+		all.Go(func() {
+			for range 3 {
+				c.say(strings.Repeat("a", 9600))
+			}
+			for told := 0; told < 3; { // of each text
+				m, err := c.read()
+				switch {
+				case err != nil:
+					t.Errorf("the session is over: %v", err)
+					return
+				case m.Type == "audio":
+					frames.Add(1)
+				case m.Type == "utterance_end" && m.Reason != "failed":
+					t.Errorf("an utterance of minutes is %s", m.Reason)
+				case m.Type == "error":
+					told++
+					if m.Code != "RATE_LIMITED" || !strings.Contains(m.Message, "5 seconds of audio a day") || !strings.Contains(m.Message, "Try again in") {
+						t.Errorf("it is told %s: %q", m.Code, m.Message)
+					}
+				}
+			}
+			c.send(map[string]any{"type": "ping"})
+			for m := c.next(); m.Type != "pong"; m = c.next() { // the session lives
+			}
+		})
+	}
+	all.Wait()
+	heard := time.Duration(frames.Load()) * 20 * time.Millisecond
+	if heard < 4*time.Second || heard > 10*time.Second {
+		t.Errorf("%s were heard of five seconds", heard)
+	}
+}
+
+// A client whose edge was killed is not refused for want of the place that the
+// dead edge still holds for it.
+func TestAttackPlacesOfADeadEdge(t *testing.T) {
+	s := startSystem(t)
+	s.worker("w1")
+	dying, url := s.edge("ADDRESS_MAX_CONNECTIONS=1")
+	other, url2 := s.edge("ADDRESS_MAX_CONNECTIONS=1")
+	dying.await(1, "worker is healthy")
+	other.await(1, "worker is healthy")
+	c := connect(t, url)
+	c.say("Hello.")
+	c.hearUtterance(0)
+	time.Sleep(200 * time.Millisecond) // the journal has it
+	dying.kill()
+	dying.forgive()
+	if _, _, err := websocket.Dial(c.ctx, url2, nil); err == nil { //nolint:bodyclose // Dial has read it
+		t.Error("a second session was not refused")
+	}
+	resumed := connect(t, fmt.Sprintf("%s/?session=%s&resume_token=%s&after=0", url2, c.start.SessionID, c.start.ResumeToken))
+	if resumed.start.SessionID != c.start.SessionID {
+		t.Errorf("%+v", resumed.start)
+	}
+}
