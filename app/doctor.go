@@ -111,6 +111,12 @@ func (c command) doctorOptions() (o doctorOptions, err error) {
 	if o.Header, err = parseHeaders(*headers); err != nil {
 		return o, err
 	}
+	if o.OfEnviron {
+		_, problems := LoadConfig(c.environ)
+		for _, p := range problems {
+			o.Invalid = append(o.Invalid, doctor.Setting{Name: p.Name, Cause: withoutUser(p.Cause, c.environ[p.Name]), Resolution: p.Resolution})
+		}
+	}
 	o.Environ = c.environ
 	o.WorkerTLS = func(environ map[string]string) *tls.Config {
 		cfg, _ := LoadConfig(environ) // what is wrong with it is validate's to say

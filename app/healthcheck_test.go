@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/voxedge/voxedge/doctor"
 )
 
 func TestHealthcheck(t *testing.T) {
@@ -68,6 +70,17 @@ func TestTheDoctorLooksWhereTheEnvironmentSays(t *testing.T) {
 		if got := (command{environ: tt.environ}).localURL(); got != tt.want {
 			t.Errorf("%v: %s, want %s", tt.environ, got, tt.want)
 		}
+	}
+}
+
+// An environment that no edge starts with is the cause, and not the URL made of it.
+func TestTheDoctorOfAnInvalidEnvironment(t *testing.T) {
+	got := runMain(map[string]string{"PORT": "80a", "JWT_JWKS_URL": "ftp://u:hunter2@host"}, nil, "doctor")
+	if got.status != doctor.ConfigInvalid.Status || !strings.Contains(got.stdout, "Correct PORT, JWT_JWKS_URL") || !strings.Contains(got.stdout, "80a") || strings.Contains(got.stdout, "hunter2") {
+		t.Errorf("exit status %d: %s", got.status, got.stdout)
+	}
+	if got := runMain(map[string]string{"PORT": "80a"}, nil, "doctor", "ws://127.0.0.1:1"); got.status == doctor.ConfigInvalid.Status {
+		t.Errorf("a URL that is not of the environment: %s", got.stdout)
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 type Options struct {
 	URL        string            // of the WebSocket
 	OfEnviron  bool              // the URL is that of an edge with Environ
+	Invalid    []Setting         // of Environ; with any of them that edge does not start
 	ServerName string            // that the certificate is to be for; empty: the URL's host
 	HealthURL  string            // of /health; empty: beside the edge, where it can be seen
 	Header     http.Header       // for the handshake
@@ -27,6 +28,9 @@ type Options struct {
 	// WorkerTLS returns the TLS to workers that an environment asks for, or nil.
 	WorkerTLS func(environ map[string]string) *tls.Config
 }
+
+// Setting is a variable whose value is not right.
+type Setting struct{ Name, Cause, Resolution string }
 
 // How long each may take. Where nothing answers, the whole is under five seconds.
 const (
@@ -69,7 +73,7 @@ func Examine(ctx context.Context, o Options) Report {
 		}
 	}()
 	for _, step := range []func(context.Context) Step{
-		e.checkURL, e.checkName, e.checkTCP, e.checkTLS, e.checkHandshake, e.checkStart, e.checkHealth, e.checkRedis, e.checkSessionRedis,
+		e.checkEnviron, e.checkURL, e.checkName, e.checkTCP, e.checkTLS, e.checkHandshake, e.checkStart, e.checkHealth, e.checkRedis, e.checkSessionRedis,
 	} {
 		if !e.take(step(ctx)) {
 			break
@@ -162,6 +166,18 @@ func millis(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d.Mi
 
 // secure reports whether the URL asks for TLS.
 func (e *examination) secure() bool { return e.target.Scheme == "wss" }
+
+// checkEnviron comes before the URL that is made of the environment.
+func (e *examination) checkEnviron(context.Context) Step {
+	if len(e.Invalid) == 0 {
+		return Step{}
+	}
+	var names, causes []string
+	for _, s := range e.Invalid {
+		names, causes = append(names, s.Name), append(causes, s.Name+": "+s.Cause+" ("+s.Resolution+")")
+	}
+	return e.failed("environment", ConfigInvalid, what(strings.Join(names, ", ")), "%s", strings.Join(causes, "; "))
+}
 
 func (e *examination) checkURL(context.Context) Step {
 	text := strings.TrimSpace(e.URL)
