@@ -84,7 +84,7 @@ func (c command) doctorOptions() (o doctorOptions, err error) {
 	flags := c.flags("doctor [URL]")
 	flags.StringVar(&o.HealthURL, "health", "", "URL of the edge's /health, where it is not beside the WebSocket")
 	headers := flags.StringArray("header", nil, headerUsage)
-	platform := flags.String("platform", "", "how the edge is run (local, compose or fly), for the commands to type; default: found out")
+	platform := flags.String("platform", "", platformUsage)
 	flags.BoolVar(&o.json, "json", false, "report as one JSON object")
 	flags.BoolVar(&o.watch, "watch", false, "look again and again, and say what changes")
 	flags.DurationVar(&o.wait, "wait", 0, "keep trying for this long until all is well, as deploy scripts do")
@@ -99,8 +99,8 @@ func (c command) doctorOptions() (o doctorOptions, err error) {
 	default:
 		return o, &fault{exitUsage, fmt.Sprintf("doctor takes one URL, but was given %d", flags.NArg()), "Give the URL that the client uses"}
 	}
-	if o.Platform = doctor.Platform(*platform); *platform != "" && !slices.Contains(doctor.Platforms, o.Platform) {
-		return o, &fault{exitUsage, fmt.Sprintf("%q is not a platform", *platform), "Use local, compose or fly"}
+	if o.Platform, err = platformNamed(*platform); err != nil {
+		return o, err
 	}
 	if u, err := url.Parse(o.HealthURL); o.HealthURL != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
 		return o, &fault{exitUsage, "--health is not a URL", "Write it as http://host:8081/health"}
@@ -158,6 +158,16 @@ func (c command) certificateName() string {
 		return ip.String()
 	}
 	return ""
+}
+
+const platformUsage = "how the edge is run (local, compose or fly), for the commands to type; default: found out"
+
+func platformNamed(name string) (doctor.Platform, error) {
+	p := doctor.Platform(name)
+	if name != "" && !slices.Contains(doctor.Platforms, p) {
+		return p, &fault{exitUsage, fmt.Sprintf("%q is not a platform", name), "Use local, compose or fly"}
+	}
+	return p, nil
 }
 
 const headerUsage = "'Name: value' for the handshake, such as 'Authorization: Bearer …'; may be repeated"

@@ -30,6 +30,16 @@ func platformOf(host string, environ map[string]string) Platform {
 	return Local
 }
 
+// PlatformHere is that of this machine, for what is yet to be started on it, beside
+// a host that it is to use: in a container, that of a service of Compose has no dot.
+func PlatformHere(beside string, environ map[string]string) Platform {
+	p := platformOf(beside, environ)
+	if p == Compose && (!exists("/.dockerenv") || environ["KUBERNETES_SERVICE_HOST"] != "") {
+		return Local
+	}
+	return p
+}
+
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil

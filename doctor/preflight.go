@@ -25,6 +25,7 @@ type Plan struct {
 	KeyFile        string
 	WorkerTLS      *tls.Config // to workers; nil: none
 	Platform       Platform
+	App            string // on Fly; empty: not known
 }
 
 // Port is one that is to be listened at.
@@ -47,7 +48,7 @@ const (
 // Preflight looks at everything that an edge needs before it starts.
 func Preflight(ctx context.Context, p Plan) Report {
 	began := time.Now()
-	e := &examination{Options: Options{Platform: p.Platform, Environ: map[string]string{"WORKER_ADDR": p.WorkerAddr, "REDIS_URL": p.RedisURL, "SESSION_REDIS_URL": p.SessionRedis}, WorkerTLS: func(map[string]string) *tls.Config { return p.WorkerTLS }}, here: true}
+	e := &examination{Options: Options{Platform: p.Platform, Environ: map[string]string{"WORKER_ADDR": p.WorkerAddr, "REDIS_URL": p.RedisURL, "SESSION_REDIS_URL": p.SessionRedis, "FLY_APP_NAME": p.App}, WorkerTLS: func(map[string]string) *tls.Config { return p.WorkerTLS }}, here: true}
 	e.report.Of = "preflight"
 	for _, port := range p.Ports {
 		e.take(e.checkPort(port))

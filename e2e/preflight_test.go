@@ -49,6 +49,7 @@ func TestPreflight(t *testing.T) {
 		{"no Redis for sessions", []string{fmt.Sprint("SESSION_REDIS_URL=redis://127.0.0.1:", freePort(t))}, doctor.RedisClosed, "correct SESSION_REDIS_URL"},
 		{"a Redis that may not be searched", []string{"REDIS_URL=redis://blind:secret@" + s.redis.addr()}, doctor.RedisError, "NOPERM"},
 		{"a Redis that may not be written", []string{"REDIS_URL=redis://reader:secret@" + s.redis.addr()}, doctor.RedisError, "NOPERM"},
+		{"no Redis on Fly.io", []string{fmt.Sprint("REDIS_URL=redis://127.0.0.1:", freePort(t)), "FLY_APP_NAME=voice"}, doctor.RedisClosed, "-a voice"},
 		{"no worker there", []string{fmt.Sprint("WORKER_ADDR=127.0.0.1:", freePort(t))}, doctor.WorkerClosed, "refused"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
