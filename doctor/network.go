@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strconv"
@@ -41,7 +42,6 @@ func isNotFound(err error) bool {
 }
 
 func (e *examination) checkTCP(ctx context.Context) Step {
-	began := time.Now()
 	port, _ := strconv.Atoi(e.port)
 	var local []net.IP
 	for _, ip := range e.ips {
@@ -50,8 +50,8 @@ func (e *examination) checkTCP(ctx context.Context) Step {
 		}
 	}
 	e.here = len(local) > 0
-	conn, err := dialAny(ctx, e.ips, e.port)
-	e.dialed = time.Since(began)
+	conn, took, dead, err := dialAny(ctx, e.ips, e.port)
+	e.dialed = took
 	if remote, ok := remoteIP(conn); ok {
 		e.here, local = isHere(remote), []net.IP{remote}
 	}
@@ -66,6 +66,7 @@ func (e *examination) checkTCP(ctx context.Context) Step {
 	}
 	if err == nil {
 		e.conn = conn
+		e.take(e.checkDead(dead))
 		by := ""
 		if e.holder != nil {
 			by = ", held by " + e.holder.String()
@@ -134,37 +135,62 @@ func named(p *Process) string {
 	return p.String()
 }
 
-// dialAny tries the addresses one after another, all of them within the timeout.
-func dialAny(ctx context.Context, ips []net.IPAddr, port string) (net.Conn, error) {
+// dialAny tries the addresses at once, and returns the connection to the first
+// that is open, how long it took, and why each of the others is not.
+func dialAny(ctx context.Context, ips []net.IPAddr, port string) (conn net.Conn, took time.Duration, dead map[string]error, err error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	type dialled struct {
+		ip   string
 		conn net.Conn
 		err  error
 	}
+	began := time.Now()
 	results := make(chan dialled, len(ips))
 	for _, ip := range ips {
 		go func() {
 			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort(ip.String(), port))
-			results <- dialled{conn, err}
+			results <- dialled{ip.String(), conn, err}
 		}()
 	}
-	var first dialled
+	dead = map[string]error{}
 	for range ips { // all are awaited, so that none is left open
 		switch r := <-results; {
-		case r.err == nil && first.conn == nil:
-			first.conn = r.conn
-			cancel()
+		case r.err == nil && conn == nil:
+			conn, took = r.conn, time.Since(began)
 		case r.err == nil:
 			_ = r.conn.Close()
-		case first.err == nil || isTimeout(r.err) && first.conn == nil:
-			first.err = r.err
+		default:
+			dead[r.ip] = r.err
+			if err == nil || isTimeout(r.err) {
+				err = r.err
+			}
 		}
 	}
-	if first.conn != nil {
-		return first.conn, nil
+	if conn != nil {
+		return conn, took, dead, nil
 	}
-	return nil, first.err
+	return nil, time.Since(began), dead, err
+}
+
+// checkDead warns of the addresses of the name at which nothing is, while others
+// are well: some clients come there. A host has localhost, and IPv6 addresses that
+// have no way from here, whether it uses them or not.
+func (e *examination) checkDead(dead map[string]error) Step {
+	for _, ip := range slices.Sorted(maps.Keys(dead)) {
+		err := dead[ip]
+		if net.ParseIP(ip).IsLoopback() || errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.EADDRNOTAVAIL) || len(e.ips) < 2 {
+			continue
+		}
+		cause := PortClosed
+		if isTimeout(err) {
+			cause = PacketsDropped
+		}
+		s := e.failed("tcp "+ip, cause, nil, "%v: %s is one of the %d addresses of %s, and others are open", err, ip, len(e.ips), e.host)
+		s.Resolution = fmt.Sprintf("Take %s out of the addresses of %s, or have an edge listen there", ip, e.host)
+		return warned(s)
+	}
+	return Step{}
 }
 
 // isTimeout reports whether nothing at all came back.
