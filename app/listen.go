@@ -17,7 +17,7 @@ func listen(host string, port int, variable string) (net.Listener, error) {
 	case err == nil:
 		return ln, nil
 	case errors.Is(err, syscall.EADDRINUSE):
-		if holder := doctor.Listener(port); holder != nil {
+		if holder := doctor.Holder(host, port); holder != nil {
 			return nil, &fault{exitFailed, fmt.Sprintf("port %d is held by %s", port, holder),
 				fmt.Sprintf("End that process (kill %d), or set %s to a free port", holder.PID, variable)}
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/voxedge/voxedge/doctor"
 	"github.com/voxedge/voxedge/telemetry"
 )
 
@@ -175,7 +176,7 @@ func (c command) configure(out io.Writer, more ...func(*Config) []Problem) (Conf
 		log.Warn("configuration: unknown variable", "variable", p.Name, "cause", p.Cause, "resolution", p.Resolution)
 	}
 	for _, p := range problems {
-		log.Error("configuration: bad value", "variable", p.Name, "cause", p.Cause, "resolution", p.Resolution)
+		log.Error("configuration: bad value", "variable", p.Name, "cause", doctor.Shown(withoutUser(p.Cause, c.environ[p.Name])), "resolution", p.Resolution)
 	}
 	if len(problems) > 0 {
 		return cfg, log, &fault{status: exitUsage}

@@ -134,7 +134,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err := measure(latencyScenario, latencySessions); err != nil {
 		return nil, err
 	}
-	if strings.Contains("idle", o.Only) {
+	if o.Only == "" || o.Only == "idle" {
 		r.Idle, err = o.idle(ctx, sink)
 	}
 	return r, err
