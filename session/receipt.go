@@ -56,7 +56,7 @@ func (r *receipts) sent(sequence uint64, at time.Time, trace *telemetry.Utteranc
 }
 
 func (r *receipts) slot(sequence uint64) *writtenFrame {
-	return &r.written[sequence%uint64(len(r.written))]
+	return &r.written[sequence&uint64(len(r.written)-1)] // the length is a power of two
 }
 
 // grow doubles the window for the frame to come, unless it is at its limit.
