@@ -65,9 +65,7 @@ func (fiveFrames) Close()                   {}
 // than it can do has less to do.
 func TestWhatIsDueTogetherLeavesTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cfg := Config{MaxSessions: 1, MaxMessages: 9, MaxUtterances: 9, MaxUtteranceRunes: 9, QueueFrames: 50, PacingLead: 3 * FrameDuration,
-			SlowClientTimeout: time.Hour, IdleTimeout: time.Hour, MaxDuration: time.Hour, PingInterval: time.Hour, ResumeWindow: time.Hour}
-		hub := NewHub(cfg, fiveFrames{}, nil, slog.New(slog.DiscardHandler), telemetry.Discard{})
+		hub := NewHub(roomy, fiveFrames{}, nil, slog.New(slog.DiscardHandler), telemetry.Discard{})
 		defer hub.Close()
 		if err := hub.Admit(); err != nil {
 			t.Fatal(err)

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/voxedge/voxedge/telemetry"
 )
@@ -54,8 +53,8 @@ func TestAnEndThatCannotBeToldIsToldLater(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				cfg := Config{MaxSessions: 2, MaxMessages: 9, MaxUtterances: 9, MaxUtteranceRunes: 9, QueueFrames: 50, PacingLead: time.Second,
-					SlowClientTimeout: time.Hour, IdleTimeout: time.Hour, MaxDuration: time.Hour, PingInterval: time.Hour, ResumeWindow: time.Hour}
+				cfg := roomy
+				cfg.PacingLead = 5 * FrameDuration // all that the voice says
 				hub := NewHub(cfg, tt.voices, nil, slog.New(slog.DiscardHandler), telemetry.Discard{})
 				defer hub.Close()
 				first := hub.Open(&breaking{at: tt.at}, Opening{Params: Params{Pacing: Realtime}, Timings: tt.at == "timings"})

@@ -3,16 +3,13 @@ package session
 import (
 	"log/slog"
 	"testing"
-	"time"
 
 	"github.com/voxedge/voxedge/telemetry"
 )
 
 // Who has the token but is somebody else does not even disturb the session.
 func TestAnotherClientDisturbsNothing(t *testing.T) {
-	cfg := Config{MaxSessions: 2, MaxMessages: 9, MaxUtterances: 9, MaxUtteranceRunes: 9, QueueFrames: 50, PacingLead: time.Second,
-		SlowClientTimeout: time.Hour, IdleTimeout: time.Hour, MaxDuration: time.Hour, PingInterval: time.Hour, ResumeWindow: time.Hour}
-	hub := NewHub(cfg, fiveFrames{}, nil, slog.New(slog.DiscardHandler), telemetry.Discard{})
+	hub := NewHub(roomy, fiveFrames{}, nil, slog.New(slog.DiscardHandler), telemetry.Discard{})
 	defer hub.Close()
 	s := hub.Open(&wire{}, Opening{Params: Params{Pacing: Realtime}, Client: "ann"})
 	defer s.Close()
