@@ -38,30 +38,30 @@ func parseKeys(text string) (map[[sha256.Size]byte]string, error) {
 	return keys, nil
 }
 
-// newAuth returns who may come in. The context ends the refreshing of a JWKS.
-func newAuth(ctx context.Context, cfg Config, tickets middleware.TicketStore, log *slog.Logger) (*middleware.Auth, error) {
+// newAuth returns who may come in, and where there is a JWKS its issuer, which is
+// to be run: the start does not wait for its keys, tokens do.
+func newAuth(cfg Config, tickets middleware.TicketStore, log *slog.Logger) (*middleware.Auth, *issuer, error) {
 	keys, err := parseKeys(cfg.APIKeys)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	auth := middleware.AuthConfig{Keys: keys, Audience: cfg.JWTAudience, Issuer: cfg.JWTIssuer, Tickets: tickets, TicketTTL: cfg.TicketTTL}
 	if cfg.JWTSecret != "" {
 		auth.Secret = []byte(cfg.JWTSecret)
 	}
+	var jwks *issuer
 	if cfg.JWKSURL != "" {
-		keys, err := newIssuer(cfg.JWKSURL, log)
-		if err != nil {
-			return nil, err
+		if jwks, err = newIssuer(cfg.JWKSURL, log); err != nil {
+			return nil, nil, err
 		}
-		go keys.run(ctx) // the start does not wait for it: tokens do
-		auth.JWKS = keys.key
+		auth.JWKS = jwks.key
 	}
 	a := middleware.NewAuth(auth, log)
 	if !a.Enabled() {
 		log.Warn("ANYBODY MAY CONNECT: no authentication is configured",
 			"resolution", "set API_KEYS ('voxedge newkey <name>' makes one), JWT_SECRET or JWT_JWKS_URL before this edge is public")
 	}
-	return a, nil
+	return a, jwks, nil
 }
 
 // newTickets returns the store of tickets, or nil without Redis.

@@ -39,7 +39,7 @@ type edge struct {
 	tls      *tls.Config // nil: the public port is plain
 	limiter  *clients.Limiter
 	auth     *middleware.Auth
-	authDone context.CancelFunc // ends the refreshing of its keys
+	issuer   *issuer // nil where there is no JWKS
 }
 
 // newEdge opens the ports and wires the parts. run must follow.
@@ -74,10 +74,7 @@ func newEdge(cfg Config, log *slog.Logger) (*edge, error) {
 		}
 	}
 	e.limiter = clients.NewLimiter(e.sessions, log)
-	refreshing, done := context.WithCancel(context.Background())
-	e.authDone = done
-	if e.auth, err = newAuth(refreshing, cfg, e.newTickets(), log); err != nil {
-		done()
+	if e.auth, e.issuer, err = newAuth(cfg, e.newTickets(), log); err != nil {
 		return nil, errors.Join(err, e.private.Close(), e.public.Close())
 	}
 	var source clients.Source
@@ -178,6 +175,9 @@ func (e *edge) run(ctx context.Context) error {
 	if e.journal != nil {
 		running.Go(func() { e.journal.Run(background) })
 	}
+	if e.issuer != nil {
+		running.Go(func() { e.issuer.run(background) })
+	}
 
 	origins, _ := middleware.ParseOrigins(e.cfg.Origins) // they were read when the environment was checked
 	proxies, _ := middleware.ParseProxies(e.cfg.Proxies)
@@ -218,7 +218,6 @@ func (e *edge) run(ctx context.Context) error {
 	e.drain()
 	err = errors.Join(err, shutdown(public, publicly))
 	e.hub.Close()
-	e.authDone()
 	stop()
 	running.Wait()
 	e.pool.Close()

@@ -173,21 +173,6 @@ func TestAnIssuersMistakesAreItsOwn(t *testing.T) {
 	}
 }
 
-// An issuer that hangs does not hold up the start, and what is secret of its URL
-// is not logged.
-func TestAnIssuerThatHangsHoldsNobodyUp(t *testing.T) {
-	hanging := make(chan struct{})
-	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hanging }))
-	defer server.Close()
-	defer close(hanging)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	began := time.Now()
-	if _, err := newAuth(ctx, Config{JWKSURL: server.URL}, nil, slog.New(slog.DiscardHandler)); err != nil || time.Since(began) > time.Second {
-		t.Errorf("after %s: %v", time.Since(began), err)
-	}
-}
-
 func TestTheIssuersSecretsAreNotLogged(t *testing.T) {
 	closed := httptest.NewServer(http.NotFoundHandler())
 	closed.Close()
