@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/voxedge/voxedge/clients"
 )
 
 // However many connections ask for it at once, and unpaced, they hear no more than
@@ -73,7 +75,7 @@ func TestAttackPlacesOfADeadEdge(t *testing.T) {
 	c := connect(t, url)
 	c.say("Hello.")
 	c.hearUtterance(0)
-	time.Sleep(200 * time.Millisecond) // the journal has it
+	awaitKey(t, s.redis, clients.JournalPrefix+c.start.SessionID)
 	dying.kill()
 	dying.forgive()
 	if _, _, err := websocket.Dial(c.ctx, url2, nil); err == nil { //nolint:bodyclose // Dial has read it

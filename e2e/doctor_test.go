@@ -195,7 +195,7 @@ func TestWatchTellsOfChangesAlone(t *testing.T) {
 		}
 	}
 	said("All is well", 1)
-	time.Sleep(3 * time.Second) // several looks, of other milliseconds each
+	s.served.await(4, "session opened") // a look each, of other milliseconds
 	s.served.stop()
 	said(doctor.PortClosed.Title, 1)
 	p.kill()

@@ -266,6 +266,25 @@ func (r *redisServer) kill() {
 	}
 }
 
+// awaitKey waits until Redis has the key.
+func awaitKey(t *testing.T, server *redisServer, key string) {
+	t.Helper()
+	client := redis.NewClient(&redis.Options{Addr: server.addr()})
+	defer func() { _ = client.Close() }()
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		n, err := client.Exists(t.Context(), key).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == 1 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("Redis never has %q", key)
+		}
+	}
+}
+
 // awaitGone waits until Redis has no key of the pattern.
 func awaitGone(t *testing.T, server *redisServer, pattern string) {
 	t.Helper()
