@@ -224,7 +224,11 @@ func askWorker(ctx context.Context, addr string, secure *tls.Config) (Cause, *pr
 // greeting the port with TLS.
 func causeOfWorker(ctx context.Context, addr string, secure *tls.Config, err error) Cause {
 	if secure != nil {
-		if what := tlsProblem(err.Error()); what != "" {
+		what := tlsProblem(err.Error())
+		if what == "" && status.Code(err) == codes.Unavailable {
+			what = rejection(ctx, addr, secure)
+		}
+		if what != "" {
 			return WorkerTLS.of(what)
 		}
 	}
@@ -251,6 +255,32 @@ func tlsProblem(text string) string {
 		return "the worker's certificate must be good for WORKER_TLS_CA"
 	}
 	return ""
+}
+
+// rejection is what to do about a worker that hangs up when it has seen who asks:
+// a call that writes meanwhile finds its connection broken, and not why.
+func rejection(ctx context.Context, addr string, secure *tls.Config) string {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), workerTimeout)
+	defer cancel()
+	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = raw.Close() }()
+	_ = raw.SetDeadline(time.Now().Add(workerTimeout))
+	asking := secure.Clone()
+	asking.NextProtos = []string{"h2"}
+	if asking.ServerName == "" {
+		asking.ServerName, _, _ = net.SplitHostPort(addr)
+	}
+	conn := tls.Client(raw, asking)
+	if err = conn.HandshakeContext(ctx); err == nil {
+		_, err = conn.Read(make([]byte, 1)) // gRPC's greeting, or the alert
+	}
+	if err == nil {
+		return ""
+	}
+	return tlsProblem(err.Error())
 }
 
 func speaksTLS(ctx context.Context, addr string) bool {
