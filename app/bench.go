@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/voxedge/voxedge/bench"
+	"github.com/voxedge/voxedge/session"
 )
 
 // runBench measures this program against a bare relay.
@@ -28,6 +29,7 @@ func runBench(ctx context.Context, c command) error {
 	flags.IntVar(&o.Rounds, "rounds", 3, "measurements of the relay and the edge in turn")
 	flags.IntVar(&o.Idle, "idle", 2000, "connections that say nothing")
 	flags.StringVar(&o.Only, "only", "", "only scenarios whose names have this in them, such as 'paced, JSON' or idle")
+	flags.DurationVar(&o.Interval, "interval", session.FrameDuration, "the edge's PACING_INTERVAL")
 	out := flags.String("out", "", "directory for results.json, table.md, cost.svg and latency.svg")
 	if err := flags.Parse(c.args); err != nil {
 		return usageError(err)
@@ -35,8 +37,8 @@ func runBench(ctx context.Context, c command) error {
 	if flags.NArg() > 0 || len(o.Sessions) == 0 || o.Window <= 0 || o.Rounds <= 0 || o.Idle <= 0 {
 		return &fault{exitUsage, "voxedge bench takes numbers above 0 and no argument", "'voxedge bench --help' lists what it takes"}
 	}
-	if o.Only != "" && *out != "" {
-		return &fault{exitUsage, "a report is of all scenarios, and --only leaves some out", "Leave out --only or --out"}
+	if *out != "" && (o.Only != "" || o.Interval != session.FrameDuration) {
+		return &fault{exitUsage, "a report is of all scenarios as the edge is by default, and --only or --interval change that", "Leave out --out, or --only and --interval"}
 	}
 	report, err := bench.Run(ctx, o)
 	if err != nil {

@@ -111,6 +111,7 @@ func newEdge(cfg Config, log *slog.Logger) (*edge, error) {
 		MaxUtteranceRunes: cfg.MaxUtteranceChars,
 		QueueFrames:       cfg.FrameQueueSize,
 		PacingLead:        cfg.PacingLead,
+		PacingInterval:    cfg.PacingInterval,
 		SlowClientTimeout: cfg.SlowClientTimeout,
 		IdleTimeout:       cfg.IdleTimeout,
 		MaxDuration:       cfg.MaxSessionDuration,

@@ -18,7 +18,7 @@ type Idle struct {
 
 func (o Options) idle(ctx context.Context, sink *sink) (Idle, error) {
 	idle := Idle{Connections: o.Idle}
-	system, err := startSystem(ctx, sink, false)
+	system, err := o.startSystem(ctx, sink, false)
 	if err != nil {
 		return idle, err
 	}

@@ -21,6 +21,7 @@ type Options struct {
 	Window   time.Duration // of one measurement
 	Rounds   int           // of relay and edge in turn
 	Idle     int           // connections that say nothing
+	Interval time.Duration // the edge's PACING_INTERVAL
 	Only     string        // scenarios whose names have this in them; empty: all
 	Progress io.Writer     // a line a round
 }
@@ -147,7 +148,7 @@ type system struct {
 	url          string
 }
 
-func startSystem(ctx context.Context, sink *sink, traced bool) (s *system, err error) {
+func (o Options) startSystem(ctx context.Context, sink *sink, traced bool) (s *system, err error) {
 	s = &system{}
 	defer func() {
 		if err != nil {
@@ -173,7 +174,7 @@ func startSystem(ctx context.Context, sink *sink, traced bool) (s *system, err e
 	if err = s.worker.listens(ctx, ports[0]); err != nil {
 		return s, err
 	}
-	if s.edge, err = start(ctx, append(env, "MAX_CONNECTIONS=100000", fmt.Sprint("PORT=", ports[1]), fmt.Sprint("HEALTH_PORT=", ports[2])), "serve"); err != nil {
+	if s.edge, err = start(ctx, append(env, "MAX_CONNECTIONS=100000", fmt.Sprint("PACING_INTERVAL=", o.Interval), fmt.Sprint("PORT=", ports[1]), fmt.Sprint("HEALTH_PORT=", ports[2])), "serve"); err != nil {
 		return s, err
 	}
 	s.url = "ws://" + local(ports[1]) + "/v1/stream"
@@ -222,7 +223,7 @@ func startRelay(ctx context.Context, messageBytes int, every time.Duration) (rel
 
 // compare measures edge and relay in turn.
 func (o Options) compare(ctx context.Context, s scenario, sessions int, sink *sink) (Result, error) {
-	system, err := startSystem(ctx, sink, s.traced)
+	system, err := o.startSystem(ctx, sink, s.traced)
 	if err != nil {
 		return Result{}, err
 	}

@@ -8,7 +8,7 @@ import (
 
 const (
 	clockGrain = 2 * time.Millisecond
-	clockSlots = 32 // a frame is due within 20 ms, so the wheel never wraps
+	clockSlots = 32 // frames are due within MaxPacingInterval, so the wheel never wraps
 )
 
 // clocks pace all sessions from a few goroutines: a wake-up serves every

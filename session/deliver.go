@@ -153,7 +153,10 @@ func (s *Session) deliverDue(now time.Time) (due time.Time, more bool, later tim
 		}
 		due := s.pace.due()
 		if due.After(now) {
-			return due, true, now
+			return s.pace.wake(), true, now
+		}
+		if s.dueAt.After(due) {
+			due = s.dueAt // it waited for those it leaves with
 		}
 		if err := s.write(e); err != nil {
 			s.lost(err)

@@ -92,3 +92,80 @@ func TestWhatIsDueTogetherLeavesTogether(t *testing.T) {
 		}
 	})
 }
+
+// With a longer interval frames leave together, never more than the lead ahead
+// of the client and never so late that it runs dry, and none is told to be late.
+func TestFramesLeaveAtTheInterval(t *testing.T) {
+	for _, test := range []struct {
+		interval time.Duration
+		want     string
+	}{
+		{FrameDuration, "[0:10 20:1 40:1 60:1 80:1 100:1 120:1]"},
+		{2 * FrameDuration, "[0:10 40:2 80:2 120:2]"},
+		{3 * FrameDuration, "[0:10 60:3 120:3]"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			cfg := roomy
+			cfg.PacingLead, cfg.PacingInterval = 10*FrameDuration, test.interval
+			heard := &ear{}
+			hub := NewHub(cfg, sixteenFrames{}, nil, slog.New(slog.DiscardHandler), heard)
+			defer hub.Close()
+			if err := hub.Admit(); err != nil {
+				t.Fatal(err)
+			}
+			defer hub.Leave()
+			w := &timedWire{began: time.Now()}
+			s := hub.Open(w, Opening{Params: Params{Pacing: Realtime}})
+			defer s.Close()
+			s.Receive([]byte(`{"type":"text","text":"sixteen"}`))
+			time.Sleep(time.Second) // of synctest's clock: all are spoken
+			synctest.Wait()
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if got := fmt.Sprint(w.left); got != test.want {
+				t.Errorf("at %s frames left, by millisecond, %s, want %s", test.interval, got, test.want)
+			}
+			if heard.lateness >= clockGrain || heard.underruns > 0 {
+				t.Errorf("at %s a frame was %s late, and the client ran dry %d times", test.interval, heard.lateness, heard.underruns)
+			}
+		})
+	}
+}
+
+// sixteenFrames has so many to say.
+type sixteenFrames struct{ fiveFrames }
+
+func (sixteenFrames) Speaker(string, Params, string) Speaker { return sixteenFrames{} }
+
+func (sixteenFrames) Speak(_ context.Context, _ *Script, _ *uint64, emit func(Frame) error) error {
+	for range 16 {
+		if err := emit(Frame{PCM: make([]byte, FrameBytes), Received: time.Now()}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// timedWire counts frames by when they left.
+type timedWire struct {
+	wire
+	began time.Time
+	left  []departure
+}
+
+type departure struct {
+	millis int64 // rounded to a frame's, for the clock has a grain
+	frames int
+}
+
+func (d departure) String() string { return fmt.Sprintf("%d:%d", d.millis, d.frames) }
+
+func (w *timedWire) WriteFrame(p []byte) error {
+	at := time.Since(w.began).Round(FrameDuration).Milliseconds()
+	if last := len(w.left) - 1; last >= 0 && w.left[last].millis == at {
+		w.left[last].frames++
+	} else {
+		w.left = append(w.left, departure{at, 1})
+	}
+	return w.wire.WriteFrame(p)
+}

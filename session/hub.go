@@ -24,6 +24,7 @@ type Config struct {
 	MaxUtteranceRunes int           // characters that a session is yet to speak
 	QueueFrames       int           // between worker and client, a session
 	PacingLead        time.Duration // how far ahead of playback the client is kept
+	PacingInterval    time.Duration // how often frames leave; less than one is one
 	SlowClientTimeout time.Duration // how long a client may take nothing
 	IdleTimeout       time.Duration // how long a session may be silent on both sides
 	MaxDuration       time.Duration
@@ -146,7 +147,7 @@ func (h *Hub) Open(conn Conn, o Opening) *Session {
 		name, model = fmt.Sprintf("%s.r%d", s.id, s.epoch), r.record.Model
 	}
 	s.traceparent = o.Traceparent
-	s.pace = newPace(s.params.Pacing, h.cfg.PacingLead)
+	s.pace = newPace(s.params.Pacing, h.cfg.PacingLead, h.cfg.PacingInterval)
 	s.room.L = &s.mu
 	s.tracing = h.recorder.Session(telemetry.SessionStart{
 		ID: s.id, Traceparent: o.Traceparent, Remote: o.Remote, Client: o.Client, Model: s.params.Model, Pacing: string(s.params.Pacing), Resumed: o.Resumed != nil})

@@ -11,6 +11,9 @@ const (
 	Unpaced  Pacing = "none"     // as fast as the client reads
 )
 
+// MaxPacingInterval is the longest Config.PacingInterval.
+const MaxPacingInterval = 3 * FrameDuration
+
 // pace says when the next frame may leave so that the client is never more
 // than lead ahead of what it plays. It keeps the time at which all that was
 // sent will have been played; that time advances by exactly one frame a frame,
@@ -18,13 +21,14 @@ const (
 // more than fill the lead. When the client has run dry the schedule starts
 // anew, and so does the lead.
 type pace struct {
-	unpaced  bool // a frame may leave at any time
+	unpaced  bool          // a frame may leave at any time
+	gather   time.Duration // that a frame waits for those it leaves with
 	lead     time.Duration
 	playedAt time.Time // when the client will have played all it was sent
 }
 
-func newPace(p Pacing, lead time.Duration) pace {
-	return pace{unpaced: p == Unpaced, lead: max(lead, FrameDuration)}
+func newPace(p Pacing, lead, interval time.Duration) pace {
+	return pace{unpaced: p == Unpaced, lead: max(lead, FrameDuration), gather: max(interval-FrameDuration, 0)}
 }
 
 // due returns when the next frame may leave; the zero time is at once.
@@ -34,6 +38,10 @@ func (p *pace) due() time.Time {
 	}
 	return p.playedAt.Add(FrameDuration - p.lead)
 }
+
+// wake returns when to look again for a frame that is not due yet: when as many
+// are due as leave at once.
+func (p *pace) wake() time.Time { return p.due().Add(p.gather) }
 
 // ahead reports whether the client has its lead, so that a frame may wait.
 func (p *pace) ahead(now time.Time) bool { return p.playedAt.Sub(now) >= p.lead }

@@ -29,7 +29,7 @@ func every(start time.Time, step time.Duration, n int) (times []time.Time) {
 
 func TestPaceSendsTheLeadAtOnceThenAFrameEvery20ms(t *testing.T) {
 	start := time.Now()
-	p := newPace(Realtime, lead)
+	p := newPace(Realtime, lead, FrameDuration)
 	left := simulate(&p, every(start, time.Millisecond, 1000), 40)
 	for i, at := range left {
 		want := start.Add(max(0, time.Duration(i+1)*FrameDuration-lead))
@@ -41,7 +41,7 @@ func TestPaceSendsTheLeadAtOnceThenAFrameEvery20ms(t *testing.T) {
 
 func TestPaceDoesNotDriftInAnHour(t *testing.T) {
 	start := time.Now()
-	p := newPace(Realtime, lead)
+	p := newPace(Realtime, lead, FrameDuration)
 	frames := int(time.Hour / FrameDuration)
 	// A clock that always wakes up late, by up to 7 ms.
 	var wakeups []time.Time
@@ -63,7 +63,7 @@ func TestPaceDoesNotDriftInAnHour(t *testing.T) {
 func TestPaceNeverBreaksTheLead(t *testing.T) {
 	for range 200 {
 		start := time.Now()
-		p := newPace(Realtime, lead)
+		p := newPace(Realtime, lead, FrameDuration)
 		var wakeups []time.Time
 		for at := start; at.Before(start.Add(20 * time.Second)); at = at.Add(rand.N(600 * time.Millisecond)) {
 			wakeups = append(wakeups, at)
@@ -84,7 +84,7 @@ func TestPaceNeverBreaksTheLead(t *testing.T) {
 
 func TestPaceCatchesUpAfterALateWakeUp(t *testing.T) {
 	start := time.Now()
-	p := newPace(Realtime, lead)
+	p := newPace(Realtime, lead, FrameDuration)
 	simulate(&p, []time.Time{start}, 1<<30)
 	late := simulate(&p, []time.Time{start.Add(100 * time.Millisecond)}, 1<<30)
 	if len(late) != 5 {
@@ -94,7 +94,7 @@ func TestPaceCatchesUpAfterALateWakeUp(t *testing.T) {
 
 func TestPaceStartsAnewWhenTheClientHasRunDry(t *testing.T) {
 	start := time.Now()
-	p := newPace(Realtime, lead)
+	p := newPace(Realtime, lead, FrameDuration)
 	simulate(&p, []time.Time{start}, 10)
 	after := simulate(&p, []time.Time{start.Add(time.Minute)}, 1<<30)
 	if len(after) != 10 {
@@ -104,7 +104,7 @@ func TestPaceStartsAnewWhenTheClientHasRunDry(t *testing.T) {
 
 func TestPaceGivesTheLeadAgainAfterAStop(t *testing.T) {
 	start := time.Now()
-	p := newPace(Realtime, lead)
+	p := newPace(Realtime, lead, FrameDuration)
 	simulate(&p, []time.Time{start}, 10)
 	p.restart()
 	if after := simulate(&p, []time.Time{start.Add(FrameDuration)}, 1<<30); len(after) != 10 {
@@ -114,7 +114,7 @@ func TestPaceGivesTheLeadAgainAfterAStop(t *testing.T) {
 
 func TestAFrameMayWaitOnceTheClientHasItsLead(t *testing.T) {
 	start := time.Now()
-	p := newPace(Unpaced, lead)
+	p := newPace(Unpaced, lead, FrameDuration)
 	for i := range 12 {
 		if ahead := p.ahead(start); ahead != (i >= 10) {
 			t.Errorf("after %d frames: ahead is %v", i, ahead)
@@ -127,7 +127,7 @@ func TestAFrameMayWaitOnceTheClientHasItsLead(t *testing.T) {
 }
 
 func TestUnpacedNeverWaits(t *testing.T) {
-	p := newPace(Unpaced, lead)
+	p := newPace(Unpaced, lead, FrameDuration)
 	if n := len(simulate(&p, []time.Time{time.Now()}, 1000)); n != 1000 {
 		t.Errorf("%d frames left at once, want all 1000", n)
 	}
