@@ -9,7 +9,6 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/middleware/recover"
-	"github.com/valyala/fasthttp"
 
 	"github.com/voxedge/voxedge/middleware"
 )
@@ -36,8 +35,7 @@ func newApp(name string, log *slog.Logger, cfg fiber.Config) *fiber.App {
 	app := fiber.New(cfg)
 	app.Server().Logger = serverLog{log}
 	app.Server().NoDefaultServerHeader = true
-	app.Server().KeepHijackedConns = true // WebSockets outlive their requests
-	app.Server().HeaderReceived = closeAfterChunks
+	app.Server().KeepHijackedConns = true     // WebSockets outlive their requests
 	app.Server().SecureErrorLogMessage = true // what a visitor sent may be its key
 	app.Use(closeAfterAnswer, middleware.LogRequests(log), recover.New(recover.Config{EnableStackTrace: true, StackTraceHandler: func(_ *fiber.Ctx, p any) {
 		log.Error("panic in a request", "cause", fmt.Sprint(p), "resolution", "this is a fault of voxedge: report it")
@@ -46,24 +44,14 @@ func newApp(name string, log *slog.Logger, cfg fiber.Config) *fiber.App {
 }
 
 // closeAfterAnswer keeps nobody but WebSockets: one who only asks would hold a
-// place that others wait for.
+// place that others wait for, and what follows a request whose end a proxy sees
+// elsewhere than we do would be answered as another's.
 func closeAfterAnswer(c *fiber.Ctx) error {
 	err := c.Next()
 	if c.Response().StatusCode() != fiber.StatusSwitchingProtocols || err != nil {
 		c.Response().Header.SetConnectionClose()
 	}
 	return err
-}
-
-// closeAfterChunks has the connection closed after a request whose body has no
-// length: a proxy in front that finds its end elsewhere than we do would take the
-// answer to what follows for another's.
-func closeAfterChunks(header *fasthttp.RequestHeader) (unchanged fasthttp.RequestConfig) {
-	const chunked = -1
-	if header.ContentLength() == chunked {
-		header.SetConnectionClose()
-	}
-	return unchanged
 }
 
 // serverLog takes the HTTP server's own lines, which are about single
