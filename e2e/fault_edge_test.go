@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"syscall"
@@ -139,6 +140,29 @@ func TestFaultEdgeDrained(t *testing.T) {
 	}
 	<-first.done
 	first.await(1, "drained", "sessions_cut_off", 1)
+}
+
+// A connection that never says anything, and a collector of metrics that is away,
+// are no reason to end badly.
+func TestFaultEdgeEndsWellThoughOthersAreSilent(t *testing.T) {
+	s := startSystem(t)
+	edge, url := s.edge("SHUTDOWN_TIMEOUT=1s", "OTEL_METRICS_EXPORTER=otlp", fmt.Sprint("OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:", freePort(t)))
+	address := strings.TrimSuffix(strings.TrimPrefix(url, "ws://"), "/v1/stream")
+	silent, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = silent.Close() }()
+	response, err := http.Get("http://" + address + "/v1/stream") // accepted after it
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	edge.signal(syscall.SIGTERM)
+	<-edge.done
+	if edge.err != nil {
+		t.Errorf("the edge ended with %v:\n%s", edge.err, edge.output())
+	}
 }
 
 // The client thinks better of it and goes back to the first edge, while the
