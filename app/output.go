@@ -22,13 +22,17 @@ type output interface {
 func openOutput(path string, stdout io.Writer) (output, error) {
 	switch path {
 	case "":
-		return startPlayer()
+		player, err := startPlayer()
+		if err != nil {
+			return nil, &fault{exitFailed, err.Error(), "Give a file with -o hello.wav, or install aplay (alsa-utils) or ffplay (ffmpeg)"}
+		}
+		return player, nil
 	case "-":
 		return &wav{w: nopCloser{stdout}, name: "standard output"}, nil
 	}
 	f, err := openLater(path)
 	if err != nil {
-		return nil, err
+		return nil, &fault{exitFailed, err.Error(), "Give a file that can be written, in a directory that there is"}
 	}
 	return &wav{w: f, name: path}, nil
 }

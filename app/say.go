@@ -43,7 +43,7 @@ func say(ctx context.Context, c command) error {
 	}
 	out, err := openOutput(o.output, c.stdout)
 	if err != nil {
-		return &fault{exitFailed, err.Error(), "Give a file with -o hello.wav, or install aplay (alsa-utils) or ffplay (ffmpeg)"}
+		return err
 	}
 	p := &progress{to: c.stderr, live: isTerminal(c.stderr)}
 	if o.trace {
