@@ -250,8 +250,8 @@ func (c *Config) check() []Problem {
 	if queued := time.Duration(c.FrameQueueSize) * session.FrameDuration; queued < c.PacingLead {
 		wrong("FRAME_QUEUE_SIZE", "Raise it, or lower PACING_LEAD", "%d frames are %s, less than PACING_LEAD (%s)", c.FrameQueueSize, queued, c.PacingLead)
 	}
-	if i := c.PacingInterval; i < session.FrameDuration || i > session.MaxPacingInterval || i%session.FrameDuration != 0 {
-		wrong("PACING_INTERVAL", "Give 20ms, 40ms or 60ms", "%s is none of those", i)
+	if i := c.PacingInterval; i > session.MaxPacingInterval || i%session.FrameDuration != 0 {
+		wrong("PACING_INTERVAL", "Give 20ms, 40ms or 60ms", "%s is not the time of one, two or three frames", i)
 	} else if i > session.FrameDuration && i > c.PacingLead/2 {
 		wrong("PACING_INTERVAL", "Give at most half of PACING_LEAD, so that the client does not run dry", "%s is more than half of PACING_LEAD (%s)", i, c.PacingLead)
 	}

@@ -32,7 +32,7 @@ func openOutput(path string, stdout io.Writer) (output, error) {
 	}
 	f, err := openLater(path)
 	if err != nil {
-		return nil, &fault{exitFailed, err.Error(), "Give a file that can be written, in a directory that there is"}
+		return nil, &fault{exitFailed, err.Error(), "Give a file that can be written, in a directory that there is, such as -o hello.wav"}
 	}
 	return &wav{w: f, name: path}, nil
 }
