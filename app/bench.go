@@ -40,6 +40,9 @@ func runBench(ctx context.Context, c command) error {
 	if *out != "" && (o.Only != "" || o.Interval != session.FrameDuration) {
 		return &fault{exitUsage, "a report is of all scenarios as the edge is by default, and --only or --interval change that", "Leave out --out, or --only and --interval"}
 	}
+	if _, problems := LoadConfig(map[string]string{"PACING_INTERVAL": o.Interval.String()}); len(problems) > 0 {
+		return &fault{exitUsage, "--interval: " + problems[0].Cause, problems[0].Resolution}
+	}
 	report, err := bench.Run(ctx, o)
 	if err != nil {
 		return &fault{exitFailed, "the measurement ended: " + err.Error(), "See that nothing else needs the machine's memory and files (ulimit -n)"}
