@@ -56,7 +56,11 @@ func (s *Session) enqueue(u *utterance, f Frame) error {
 		return err
 	}
 	now := time.Now()
-	s.queue.pushFrame(u, f, s.binary, now)
+	e := s.queue.pushFrame(f, s.binary)
+	e.received, e.queued = f.Received.Sub(s.hub.began), now.Sub(s.hub.began)
+	if u.spans != nil {
+		e.parent = u.spans.Parent(f.Traceparent)
+	}
 	s.position++
 	s.deliverQueued(now)
 	return nil
@@ -74,8 +78,8 @@ func (s *Session) enqueueEnd(u *utterance, skipped uint64, err error) {
 	if err != nil && s.skip > 0 { // it failed within what the client has: what is spoken next is all new
 		s.position, s.skip = s.sequence, 0
 	}
-	u.last = s.position
-	s.queue.pushEnd(u, err)
+	u.last, u.err = s.position, err
+	s.queue.pushEnd()
 	s.deliver(time.Now())
 }
 
@@ -110,6 +114,9 @@ func (s *Session) awaitRoom(u *utterance) error {
 	if u.over {
 		return errUtteranceOver
 	}
+	if s.queue.crowded() {
+		s.note()
+	}
 	return nil
 }
 
@@ -119,6 +126,8 @@ func (s *Session) awaitRoom(u *utterance) error {
 func (s *Session) deliver(now time.Time) {
 	if due, more, _ := s.deliverDue(now); more {
 		s.deliverAt(due)
+	} else {
+		s.note() // for it may be long until there is more
 	}
 }
 
@@ -129,6 +138,9 @@ func (s *Session) tick(now time.Time) (again bool, later time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.dueAt, s.scheduled, now = s.deliverDue(now)
+	if !s.scheduled {
+		s.note()
+	}
 	return s.scheduled, now
 }
 
@@ -147,8 +159,8 @@ func (s *Session) deliverDue(now time.Time) (due time.Time, more bool, later tim
 			s.flushIfBlocked()
 			return time.Time{}, false, now
 		}
-		if e.end {
-			s.finishUtterance(e)
+		if e.end() {
+			s.finishUtterance()
 			continue
 		}
 		due := s.pace.due()
@@ -163,8 +175,8 @@ func (s *Session) deliverDue(now time.Time) (due time.Time, more bool, later tim
 			return time.Time{}, false, now
 		}
 		now = time.Now()
-		u := e.utterance
-		s.written(e, due, now)
+		u := s.utterances[0]
+		s.written(u, e, due, now)
 		s.pop()
 		s.tellTimings(u)
 		s.charged(u)
@@ -183,25 +195,39 @@ func (s *Session) uncork() {
 
 // write numbers the frame and hands it to the socket.
 func (s *Session) write(e *entry) error {
+	if err := s.conn.WriteFrame(numberAudio(e.message[:e.size], s.sequence+1, s.binary)); err != nil {
+		return err
+	}
 	s.sequence++
-	return s.conn.WriteFrame(numberAudio(e.message, s.sequence, s.binary))
+	return nil
 }
 
+// pop takes the frame that was written out of the queue.
 func (s *Session) pop() {
 	s.queue.pop()
+	if s.queue.unnoted == noteEvery {
+		s.note()
+	}
+	s.popped()
+}
+
+// popped has a speaker that waits go on when there is room for many frames.
+func (s *Session) popped() {
 	if s.queue.low() {
 		s.room.Signal()
 	}
 }
 
 // finishUtterance acts on the end of an utterance when all of it was written.
-func (s *Session) finishUtterance(e *entry) {
-	u, err := e.utterance, e.err
-	s.pop()
+func (s *Session) finishUtterance() {
+	s.note()
+	s.queue.drop()
+	s.popped()
+	u := s.utterances[0]
 	s.utterances = s.utterances[1:]
 	why, problem := Completed, (*Error)(nil)
-	if err != nil {
-		why, problem = Failed, asError(err)
+	if u.err != nil {
+		why, problem = Failed, asError(u.err)
 		s.logger().WarnContext(u.ctx, "utterance failed", "utterance", u.number, "code", problem.Code,
 			"cause", problem.Error(), "resolution", problem.Resolution, "runbook", problem.Code.Runbook())
 	}

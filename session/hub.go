@@ -38,6 +38,7 @@ type Hub struct {
 	voices   Voices
 	log      *slog.Logger
 	recorder telemetry.Recorder
+	began    time.Time
 	clocks   *clocks
 	queues   *queuePool
 	keeper   *keeper
@@ -57,6 +58,7 @@ type Hub struct {
 func NewHub(cfg Config, voices Voices, journal Journal, log *slog.Logger, recorder telemetry.Recorder) *Hub {
 	h := &Hub{
 		cfg: cfg, voices: voices, log: log, recorder: recorder,
+		began:    time.Now(),
 		clocks:   startClocks(runtime.GOMAXPROCS(0)),
 		queues:   newQueuePool(cfg.QueueFrames),
 		keeper:   newKeeper(journal, cfg.ResumeWindow, log),

@@ -12,6 +12,7 @@ type sound struct {
 	lateness  time.Duration // the worst
 	underruns int
 	first     time.Duration // from the text, or its turn if that was later, to the first frame
+	handedOn  uint64        // frames that recent no longer has
 }
 
 // heard is of some frames.
@@ -21,8 +22,12 @@ type heard struct {
 	underruns int                    // the client had played all it was sent
 }
 
-// handOn is after how many frames what they sounded like is handed on: ten seconds.
-const handOn = 500
+// noteEvery is of how many frames note is taken at once, and handOn after how many
+// what they sounded like is handed on: ten seconds.
+const (
+	noteEvery = 16
+	handOn    = 500
+)
 
 // chargeEvery is of how many frames a client is charged at once: 200 ms. So much
 // more than its limit it may hear, which Redis and other edges are told later.
@@ -52,30 +57,63 @@ func (s *Session) charged(u *utterance) {
 	}
 }
 
-// written takes note of a frame that has left. due is when it might have,
-// unless it came later than that; now is when it has.
-func (s *Session) written(e *entry, due, now time.Time) {
-	u := e.utterance
+// written puts down in the entry of u's frame, for note, how it has left. due is
+// when it might have, unless it came later than that; now is when it has.
+func (s *Session) written(u *utterance, e *entry, due, now time.Time) {
+	e.written, e.depth = now.Sub(s.hub.began), int32(s.queue.n) //nolint:gosec // the queue is no longer than that
+	e.late = now.Sub(latest(s.hub.began.Add(e.received), due, s.released))
 	u.frames++
 	if u.frames == 1 {
 		u.sound.first = now.Sub(latest(u.accepted, s.turn, s.released))
 		s.story.firstAudio(u.sound.first)
 		s.hub.recorder.FirstAudio(u.sound.first)
 	}
-	recent := &u.sound.recent
-	recent.waits.Observe(now.Sub(e.received))
-	if !s.pace.unpaced {
-		recent.lateness.Observe(now.Sub(latest(e.received, due, s.released)))
-	}
 	ranDry := s.pace.sent(now)
 	if u.frames > 1 && ranDry.After(s.released) && ranDry.After(u.script.Added()) {
-		recent.underruns++
+		u.sound.recent.underruns++
 	}
-	if u.frames%handOn == 0 {
+}
+
+// note takes note of the frames that were written since it last did, for metrics,
+// for their spans, and for a client that asked. They are all of the utterance that
+// is being heard. The lock is held.
+func (s *Session) note() {
+	if s.queue.unnoted == 0 {
+		return
+	}
+	u := s.utterances[0]
+	recent := &u.sound.recent
+	now := time.Now()
+	began := now.UnixNano() - int64(now.Sub(s.hub.began)) // by the wall clock as it is now
+	sequence := s.sequence - uint64(s.queue.unnoted)
+	// They have left the cache. To copy them first has the processor wait for all
+	// at once, and not for each until it knows what to do with it.
+	var frames [noteEvery]times
+	for i := range s.queue.unnoted {
+		frames[i] = s.queue.at(i - s.queue.unnoted).times
+	}
+	for i := range frames[:s.queue.unnoted] {
+		e := &frames[i]
+		sequence++
+		recent.waits.Observe(e.written - e.received)
+		if !s.pace.unpaced {
+			recent.lateness.Observe(e.late)
+		}
+		if u.spans != nil {
+			written := began + int64(e.written)
+			u.spans.Record(telemetry.FrameTimes{
+				Sequence: sequence, Start: began + int64(e.received), Queued: began + int64(e.queued), End: written, Depth: int(e.depth), Parent: e.parent,
+			})
+			s.receipts.sent(sequence, written, u.trace)
+		}
+		if s.timings != nil {
+			s.timings.add(sequence, e, began)
+		}
+	}
+	u.spans.Publish()
+	s.queue.noted()
+	if u.frames-u.sound.handedOn >= handOn {
 		s.handOn(u)
-	}
-	if u.timed {
-		s.trace(e, now)
 	}
 }
 
@@ -85,7 +123,7 @@ func (s *Session) handOn(u *utterance) {
 	s.hub.recorder.Frames(&recent.waits, &recent.lateness, recent.underruns)
 	u.sound.lateness = max(u.sound.lateness, recent.lateness.Max)
 	u.sound.underruns += recent.underruns
-	*recent = heard{}
+	*recent, u.sound.handedOn = heard{}, u.frames
 }
 
 func latest(a, b, c time.Time) time.Time {
@@ -96,21 +134,6 @@ func latest(a, b, c time.Time) time.Time {
 		a = c
 	}
 	return a
-}
-
-// trace takes down the frame's way for its span, and for a client that asked.
-func (s *Session) trace(e *entry, now time.Time) {
-	u := e.utterance
-	if u.spans != nil {
-		u.spans.Record(telemetry.FrameTimes{
-			Sequence: s.sequence, Start: e.received, Queued: e.queued, End: now, Depth: s.queue.n,
-			Parent: e.parent,
-		})
-		s.receipts.sent(s.sequence, now, u.trace)
-	}
-	if s.timings != nil {
-		s.timings.add(s.sequence, e, now, s.queue.n)
-	}
 }
 
 // tellTimings sends what a client asked for, if there is much of it.
@@ -148,9 +171,9 @@ const timingsBatch = 50
 
 // Timings are Unix microseconds: emitted by the worker or 0, received by the
 // edge, queued, written; with the sequence before and the queue's depth behind.
-func (t *timings) add(sequence uint64, e *entry, written time.Time, depth int) {
+func (t *timings) add(sequence uint64, e *times, began int64) {
 	t.frames = append(t.frames, [6]int64{int64(sequence), e.emitted / 1000, //nolint:gosec // a count of frames
-		e.received.UnixMicro(), e.queued.UnixMicro(), written.UnixMicro(), int64(depth)})
+		(began + int64(e.received)) / 1000, (began + int64(e.queued)) / 1000, (began + int64(e.written)) / 1000, int64(e.depth)})
 }
 
 func (t *timings) flush(s *Session, u *utterance) {

@@ -111,6 +111,42 @@ func TestAClientThatTakesNothingIsNotTheEdgesLateness(t *testing.T) {
 	})
 }
 
+// Note is taken of many frames at once, but of none late: what is not noted is
+// lost when the edge is killed.
+func TestNoteIsTakenInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		unnoted := func(s *Session) int {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.queue.unnoted
+		}
+		listenTo(saying{frames: 200}, &wire{}, &ear{}, func(s *Session) {
+			s.Receive([]byte(`{"type":"text","text":"text"}`))
+			most := 0
+			for range 50 {
+				time.Sleep(FrameDuration)
+				synctest.Wait()
+				most = max(most, unnoted(s))
+			}
+			if most == 0 || most >= noteEvery {
+				t.Errorf("at most %d frames were not noted, want some, and fewer than %d", most, noteEvery)
+			}
+			s.Receive([]byte(`{"type":"control","command":"PAUSE"}`))
+			synctest.Wait()
+			if n := unnoted(s); n != 0 {
+				t.Errorf("while it is paused, %d frames are not noted", n)
+			}
+		})
+		listenTo(saying{frames: 3, pieces: true}, &wire{}, &ear{}, func(s *Session) {
+			s.Receive([]byte(`{"type":"text","text":"a","is_final":false}`))
+			synctest.Wait()
+			if n := unnoted(s); s.sequence == 0 || n != 0 {
+				t.Errorf("while the worker has nothing to say, %d of %d frames are not noted", n, s.sequence)
+			}
+		})
+	})
+}
+
 // A client that has played all there is, because it sent no more text, has heard no gap.
 func TestWaitingForTextIsNoGap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -7,31 +7,39 @@ import (
 	"github.com/voxedge/voxedge/telemetry"
 )
 
-// queue is the bounded row of frames between a worker and a client. An entry
-// is a frame or the end of an utterance. Its memory is taken from a pool while
-// there is something to speak. The session's lock guards it.
+// queue is the bounded row of frames between a worker and a client. An entry is
+// a frame or the end of an utterance. Its memory is taken from a pool while there
+// is something to speak. What was written stays where it is until it is noted, or
+// its place is needed: to look at many frames at once costs a part of looking at
+// each. The session's lock guards it.
 type queue struct {
 	pool    *queuePool
-	memory  *queueMemory // nil while nothing is queued
+	entries []entry // a ring; nil while nothing is queued
 	head, n int
+	unnoted int // entries before head
 }
 
+// entry lies with its message, and has no pointers.
 type entry struct {
-	message   []byte               // the frame, encoded in the entry's own slot of the queue's memory
-	received  time.Time            // from the worker
-	emitted   int64                // by the worker, Unix nanoseconds, or 0
-	queued    time.Time            // of a frame whose times are wanted
-	parent    telemetry.SpanParent // of its span
-	utterance *utterance
-	end       bool  // no frame: the utterance is over
-	err       error // why, when it failed
+	times
+	size    int32             // of the message; 0: it is no frame, the utterance is over
+	message [messageRoom]byte // the frame, encoded
 }
 
-// queueMemory is one allocation of slots, pooled whole.
-type queueMemory struct {
-	entries  []entry
-	messages []byte
+// times are a frame's way through the edge, since the hub began.
+type times struct {
+	received time.Duration // from the worker
+	queued   time.Duration
+	written  time.Duration
+	late     time.Duration        // that it was written after it was due
+	emitted  int64                // by the worker, Unix nanoseconds, or 0
+	parent   telemetry.SpanParent // of its span, where it has one
+	depth    int32                // of the queue when it was written
 }
+
+// messageRoom is maxAudioMessage and what makes an entry, with the 60 bytes before
+// it, whole cache lines.
+const messageRoom = maxAudioMessage + 64 - (maxAudioMessage+60)%64
 
 // queuePool hands out the memory of queues of one length.
 type queuePool struct {
@@ -42,7 +50,8 @@ type queuePool struct {
 func newQueuePool(length int) *queuePool {
 	p := &queuePool{length: length}
 	p.free.New = func() any {
-		return &queueMemory{make([]entry, length), make([]byte, length*maxAudioMessage)}
+		entries := make([]entry, length)
+		return &entries
 	}
 	return p
 }
@@ -53,61 +62,76 @@ func (q *queue) full() bool { return q.n == q.pool.length }
 // at half, so that it wakes once for many frames.
 func (q *queue) low() bool { return q.n <= q.pool.length/2 }
 
+// crowded reports whether what was written must be noted before there is room
+// for more.
+func (q *queue) crowded() bool { return q.n+q.unnoted == q.pool.length && q.unnoted > 0 }
+
+// push returns the entry behind the last. The queue must be neither full nor crowded.
 func (q *queue) push() *entry {
-	if q.memory == nil {
-		q.memory = q.pool.free.Get().(*queueMemory)
+	if q.entries == nil {
+		q.entries = *q.pool.free.Get().(*[]entry)
 	}
-	i := (q.head + q.n) % q.pool.length
 	q.n++
-	return &q.memory.entries[i]
+	return q.at(q.n - 1)
 }
 
-// pushFrame encodes the frame into the queue, at the time now. The queue must
-// not be full.
-func (q *queue) pushFrame(u *utterance, f Frame, inBinary bool, now time.Time) {
-	i := (q.head + q.n) % q.pool.length
+// at returns the entry so many behind the front.
+func (q *queue) at(i int) *entry {
+	return &q.entries[(q.head+i+q.pool.length)%q.pool.length]
+}
+
+// pushFrame encodes the frame into the queue.
+func (q *queue) pushFrame(f Frame, inBinary bool) *entry {
 	e := q.push()
-	slot := q.memory.messages[i*maxAudioMessage : i*maxAudioMessage : (i+1)*maxAudioMessage]
-	*e = entry{message: encodeAudio(slot, f.PCM, inBinary), received: f.Received, emitted: f.Emitted, utterance: u}
-	if u.timed {
-		e.queued, e.parent = now, u.spans.Parent(f.Traceparent)
-	}
+	e.size = int32(len(encodeAudio(e.message[:0], f.PCM, inBinary))) //nolint:gosec // at most maxAudioMessage
+	e.emitted = f.Emitted
+	return e
 }
 
-// pushEnd marks the end of the utterance. The queue must not be full.
-func (q *queue) pushEnd(u *utterance, err error) {
-	*q.push() = entry{utterance: u, end: true, err: err}
-}
+// pushEnd marks the end of the utterance.
+func (q *queue) pushEnd() { q.push().size = 0 }
 
-// front returns the oldest entry, valid until pop, or nil.
+func (e *entry) end() bool { return e.size == 0 }
+
+// front returns the oldest entry that waits, or nil.
 func (q *queue) front() *entry {
 	if q.n == 0 {
 		return nil
 	}
-	return &q.memory.entries[q.head]
+	return q.at(0)
 }
 
+// pop takes the front out of the queue; it is valid until it is noted.
 func (q *queue) pop() {
-	q.memory.entries[q.head] = entry{}
 	q.head = (q.head + 1) % q.pool.length
 	q.n--
-	if q.n == 0 {
-		q.release()
+	q.unnoted++
+}
+
+// drop forgets the front. All before it must be noted.
+func (q *queue) drop() {
+	q.pop()
+	q.noted()
+}
+
+// noted says that nobody needs what was written.
+func (q *queue) noted() {
+	q.unnoted = 0
+	if q.n == 0 && q.entries != nil {
+		entries := q.entries
+		q.pool.free.Put(&entries)
+		q.entries, q.head = nil, 0
 	}
 }
 
-// clear drops all entries and returns how many frames were among them.
+// clear drops all entries and returns how many frames were among them. All that
+// was written must be noted.
 func (q *queue) clear() (frames int) {
 	for e := q.front(); e != nil; e = q.front() {
-		if !e.end {
+		if !e.end() {
 			frames++
 		}
-		q.pop()
+		q.drop()
 	}
 	return frames
-}
-
-func (q *queue) release() {
-	q.pool.free.Put(q.memory)
-	q.memory, q.head = nil, 0
 }

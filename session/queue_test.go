@@ -3,22 +3,20 @@ package session
 import (
 	"bytes"
 	"testing"
-	"time"
 )
 
 func testFrame(i int) Frame {
 	return Frame{PCM: bytes.Repeat([]byte{byte(i)}, FrameBytes), Emitted: int64(i)}
 }
 
-func pcmOf(e *entry) []byte { return e.message[webSocketHeader+binaryHeader:] }
+func pcmOf(e *entry) []byte { return e.message[webSocketHeader+binaryHeader : e.size] }
 
 func TestQueueKeepsOrderOverManyTurns(t *testing.T) {
 	q := queue{pool: newQueuePool(7)}
-	u := &utterance{}
 	in, out := 0, 0
 	for round := range 100 {
 		for !q.full() {
-			q.pushFrame(u, testFrame(in), true, time.Now())
+			q.pushFrame(testFrame(in), true)
 			in++
 		}
 		for range 1 + round%7 {
@@ -29,8 +27,44 @@ func TestQueueKeepsOrderOverManyTurns(t *testing.T) {
 			if e.emitted != int64(out) || !bytes.Equal(pcmOf(e), testFrame(out).PCM) {
 				t.Fatalf("frame %d came out as %d", out, e.emitted)
 			}
-			q.pop()
+			q.drop()
 			out++
+		}
+	}
+}
+
+// What was written keeps its place until it is noted, or until nothing else has
+// room.
+func TestQueueKeepsWhatIsNotNoted(t *testing.T) {
+	for _, length := range []int{1, 2, 7, 50} {
+		q := queue{pool: newQueuePool(length)}
+		in, noted := 0, 0
+		note := func() {
+			for i := -q.unnoted; i < 0; i++ {
+				if e := q.at(i); e.emitted != int64(noted) {
+					t.Fatalf("%d: frame %d is noted as %d", length, noted, e.emitted)
+				}
+				noted++
+			}
+			q.noted()
+		}
+		for round := range 100 {
+			for !q.full() {
+				if q.crowded() {
+					note()
+				}
+				q.pushFrame(testFrame(in), true)
+				in++
+			}
+			for range 1 + round%length {
+				if q.unnoted == noteEvery {
+					note()
+				}
+				q.pop()
+			}
+		}
+		if note(); noted != in-q.n {
+			t.Errorf("%d: of %d frames %d were noted", length, in-q.n, noted)
 		}
 	}
 }
@@ -38,7 +72,7 @@ func TestQueueKeepsOrderOverManyTurns(t *testing.T) {
 func TestQueueCopiesTheSamples(t *testing.T) {
 	q := queue{pool: newQueuePool(2)}
 	f := testFrame(1)
-	q.pushFrame(&utterance{}, f, true, time.Now())
+	q.pushFrame(f, true)
 	f.PCM[0] = 99
 	if pcmOf(q.front())[0] != 1 {
 		t.Error("the queue shares the speaker's buffer")
@@ -47,15 +81,15 @@ func TestQueueCopiesTheSamples(t *testing.T) {
 
 func TestQueueGivesItsMemoryBack(t *testing.T) {
 	q := queue{pool: newQueuePool(3)}
-	if q.memory != nil {
+	if q.entries != nil {
 		t.Fatal("an empty queue has memory")
 	}
-	q.pushFrame(&utterance{}, testFrame(1), true, time.Now())
-	q.pushEnd(&utterance{}, nil)
+	q.pushFrame(testFrame(1), true)
+	q.pushEnd()
 	if n := q.clear(); n != 1 {
 		t.Errorf("clear dropped %d frames, want 1", n)
 	}
-	if q.memory != nil || q.front() != nil {
+	if q.entries != nil || q.front() != nil {
 		t.Error("a cleared queue holds on to something")
 	}
 }
@@ -63,13 +97,13 @@ func TestQueueGivesItsMemoryBack(t *testing.T) {
 func TestQueueIsLowAtHalf(t *testing.T) {
 	q := queue{pool: newQueuePool(10)}
 	for !q.full() {
-		q.pushFrame(&utterance{}, testFrame(0), true, time.Now())
+		q.pushFrame(testFrame(0), true)
 	}
 	for n := 10; n > 5; n-- {
 		if q.low() {
 			t.Fatalf("low with %d of 10", n)
 		}
-		q.pop()
+		q.drop()
 	}
 	if !q.low() {
 		t.Error("not low with 5 of 10")

@@ -8,7 +8,7 @@ import (
 
 // For how many frames back a client may say when it heard them. The window grows
 // while frames would fall out of it unheard: to 40 seconds for a client that may
-// never say, and to five minutes, which take 256 KB, for one that has said.
+// never say, and to five minutes, which take 128 KB, for one that has said.
 const (
 	firstWindow = 512
 	silentLimit = 2048
@@ -18,7 +18,8 @@ const (
 // receipts remembers what a receipt needs: when the last frames of traced
 // utterances were written. The session's lock guards it.
 type receipts struct {
-	written    []writtenFrame            // a ring; nil until a traced frame is written
+	written    []int64                   // a ring of Unix nanoseconds; 0: not traced, or its receipt has come
+	last       uint64                    // sequence of the last that is in it
 	told       bool                      // a receipt has come
 	utterances []tracedUtterance         // of the written frames, in order
 	writing    *telemetry.UtteranceTrace // the last of them
@@ -27,22 +28,19 @@ type receipts struct {
 	clock      clientClock
 }
 
-// writtenFrame has no pointer, for there are many.
-type writtenFrame struct {
-	sequence uint64 // 0: none, or its receipt has come
-	at       int64  // Unix nanoseconds
-}
-
 type tracedUtterance struct {
 	first uint64 // sequence of its first traced frame
 	trace *telemetry.UtteranceTrace
 }
 
-func (r *receipts) sent(sequence uint64, at time.Time, trace *telemetry.UtteranceTrace) {
+func (r *receipts) sent(sequence uint64, at int64, trace *telemetry.UtteranceTrace) {
 	if r.written == nil {
-		r.written = make([]writtenFrame, firstWindow)
+		r.written = make([]int64, firstWindow)
 	}
-	if r.slot(sequence).sequence != 0 {
+	for missed := max(r.last+1, sequence-min(sequence, uint64(len(r.written)))); missed < sequence; missed++ {
+		*r.slot(missed) = 0
+	}
+	if *r.slot(sequence) != 0 {
 		r.grow(sequence)
 	}
 	if r.writing != trace {
@@ -52,10 +50,10 @@ func (r *receipts) sent(sequence uint64, at time.Time, trace *telemetry.Utteranc
 		}
 		r.utterances = append(r.utterances, tracedUtterance{sequence, trace})
 	}
-	*r.slot(sequence) = writtenFrame{sequence, at.UnixNano()}
+	*r.slot(sequence), r.last = at, sequence
 }
 
-func (r *receipts) slot(sequence uint64) *writtenFrame {
+func (r *receipts) slot(sequence uint64) *int64 {
 	return &r.written[sequence&uint64(len(r.written)-1)] // the length is a power of two
 }
 
@@ -68,22 +66,21 @@ func (r *receipts) grow(next uint64) {
 	if len(r.written) >= limit {
 		return
 	}
-	before := r.written
-	r.written = make([]writtenFrame, 2*len(before))
-	for _, w := range before {
-		if w.sequence != 0 && w.sequence+uint64(len(before)) >= next { // of what is older, the utterance is forgotten
-			*r.slot(w.sequence) = w
-		}
+	before := receipts{written: r.written}
+	r.written = make([]int64, 2*len(r.written))
+	oldest := next - uint64(len(before.written)) // of what is older, the utterance is forgotten
+	for sequence := oldest; sequence <= r.last; sequence++ {
+		*r.slot(sequence) = *before.slot(sequence)
 	}
 }
 
 // find returns a traced frame that is not further back than the window from
 // the last one written, or nil.
-func (r *receipts) find(sequence, last uint64) *writtenFrame {
-	if r.written == nil || sequence == 0 || sequence+uint64(len(r.written)) <= last {
+func (r *receipts) find(sequence, last uint64) *int64 {
+	if r.written == nil || sequence == 0 || sequence > r.last || sequence+uint64(len(r.written)) <= last {
 		return nil
 	}
-	if w := r.slot(sequence); w.sequence == sequence {
+	if w := r.slot(sequence); *w != 0 {
 		return w
 	}
 	return nil
@@ -107,10 +104,12 @@ func (s *Session) receipt(m Receipt) *Error {
 			return Errorf(InvalidMessage, "Send the sequence of frames as you received them", "the receipt is for frame %d, but the last one sent is %d", f.Sequence, s.sequence)
 		}
 	}
+	s.note()
 	r := &s.receipts
 	if r.written == nil {
 		return nil
 	}
+	defer func() { r.plays.Publish() }()
 	r.told = true
 	if !r.plausible(m, s.sequence, time.Now()) {
 		return Errorf(InvalidMessage, howReceipt, "the receipt's times cannot be: by them frames arrived before they were sent, or are yet to come")
@@ -127,10 +126,10 @@ func (s *Session) receipt(m Receipt) *Error {
 		}
 		off := r.clock.error()
 		r.plays.Record(telemetry.FrameTimes{
-			Sequence: f.Sequence, Start: f.Received.Add(-off.Offset), End: f.Played.Add(-off.Offset),
+			Sequence: f.Sequence, Start: f.Received.Add(-off.Offset).UnixNano(), End: f.Played.Add(-off.Offset).UnixNano(),
 			Parent: r.of.Spans().SpanID(f.Sequence), Clock: off,
 		})
-		w.sequence = 0
+		*w = 0
 	}
 	return nil
 }
@@ -146,7 +145,7 @@ func (r *receipts) plausible(m Receipt, last uint64, now time.Time) bool {
 			continue
 		}
 		// It arrived after it was written and before now.
-		frame := offsets{least: f.Received.Sub(now), most: f.Received.Sub(time.Unix(0, w.at)), known: true}
+		frame := offsets{least: f.Received.Sub(now), most: f.Received.Sub(time.Unix(0, *w)), known: true}
 		if !told.known {
 			told = frame
 		}

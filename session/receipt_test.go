@@ -17,7 +17,7 @@ func TestReceiptsFindTheirUtteranceOrNothing(t *testing.T) {
 		trace := new(telemetry.UtteranceTrace)
 		for range 1 + i*7%40 {
 			last++
-			r.sent(last, time.Now(), trace)
+			r.sent(last, time.Now().UnixNano(), trace)
 			written[last] = trace
 		}
 		last += uint64(i * 13 % 90) // not traced
@@ -48,7 +48,7 @@ func TestReceiptsMayComeLate(t *testing.T) {
 		r := receipts{told: tt.told}
 		trace := new(telemetry.UtteranceTrace)
 		for sequence := range tt.frames {
-			r.sent(sequence+1, time.Now(), trace)
+			r.sent(sequence+1, time.Now().UnixNano(), trace)
 		}
 		known := uint64(0)
 		for sequence := range tt.frames {
@@ -72,7 +72,7 @@ func TestTheClientsClockIsHeldToWhatCanBe(t *testing.T) {
 	// receipt is of one frame, written a second ago, by a clock so far ahead.
 	receipt := func(ahead time.Duration) (Receipt, uint64) {
 		sequence++
-		r.sent(sequence, now.Add(-time.Second), new(telemetry.UtteranceTrace))
+		r.sent(sequence, now.Add(-time.Second).UnixNano(), new(telemetry.UtteranceTrace))
 		arrived := now.Add(-time.Second + transit + ahead)
 		return Receipt{[]HeardFrame{{sequence, arrived, arrived.Add(200 * time.Millisecond)}}}, sequence
 	}
@@ -121,7 +121,7 @@ func TestTheClientsClockMayDrift(t *testing.T) {
 	for i := range 3600 {
 		written := began.Add(time.Duration(i) * time.Second)
 		ahead := time.Duration(i) * time.Second / 3600
-		r.sent(uint64(i)+1, written, new(telemetry.UtteranceTrace))
+		r.sent(uint64(i)+1, written.UnixNano(), new(telemetry.UtteranceTrace))
 		arrived := written.Add(30*time.Millisecond + ahead)
 		if !r.plausible(Receipt{[]HeardFrame{{uint64(i) + 1, arrived, arrived}}}, uint64(i)+1, written.Add(50*time.Millisecond)) {
 			t.Fatalf("after %ds its receipt is refused", i)

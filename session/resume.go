@@ -258,7 +258,6 @@ func (s *Session) newUtterance(number uint64, given, earlier string) *utterance 
 	u := &utterance{number: number, script: NewScript(), accepted: time.Now()}
 	u.trace = s.tracing.Utterance(telemetry.UtteranceStart{Session: s.id, Number: number, Accepted: u.accepted, Traceparent: given, Earlier: earlier})
 	u.spans, u.traceparent = u.trace.Spans(), u.trace.Traceparent()
-	u.timed = u.spans != nil || s.timings != nil
 	u.ctx, u.cancel = context.WithCancel(u.trace.Context(s.ctx))
 	return u
 }

@@ -32,11 +32,11 @@ type utterance struct {
 	accepted time.Time
 	first    uint64 // sequence of its first frame, once it is being spoken
 	last     uint64 // sequence of its last frame, once it has been spoken
+	err      error  // why it failed, once it has
 	frames   uint64 // written over this connection
 
 	trace *telemetry.UtteranceTrace // nil when it is not traced
 	spans *telemetry.Frames         // nil when it is not sampled
-	timed bool                      // its frames' times are wanted
 	sound sound
 	// traceparent is the W3C context of trace, for the journal.
 	traceparent string

@@ -19,13 +19,13 @@ func benchFrames() *Frames {
 func BenchmarkRecord(b *testing.B) {
 	f := benchFrames()
 	parent := f.Traceparent(7)
-	received := time.Now()
+	received := time.Now().UnixNano()
 	b.ReportAllocs()
 	for b.Loop() {
 		if f.at == chunkRecords {
 			f.at = 0 // as if it had been read
 		}
-		now := time.Now()
+		now := time.Now().UnixNano()
 		f.Record(FrameTimes{Sequence: 1, Start: received, Queued: received, End: now, Depth: 1, Parent: f.Parent([]byte(parent))})
 	}
 }

@@ -11,22 +11,20 @@ import (
 // somewhat more than a second.
 const chunkRecords = 64
 
-// record is FrameTimes as it waits for the exporter: a cache line, so that a
-// frame's costs the frame path one. One goroutine writes it, the exporter reads
-// it when it is whole.
+// record is FrameTimes as it waits for the exporter.
 type record struct {
-	whole              atomic.Bool
 	sequence           uint64
 	start, queued, end int64 // Unix nanoseconds; Play: queued is the clock's offset
 	parent             SpanParent
 	extra              int64 // Forward: depth; Play: the bound of the clock's error, nanoseconds
 }
 
-// chunk is a part of an utterance's records. They are apart from it, for memory
-// without pointers begins on a cache line.
+// chunk is a part of an utterance's records. One goroutine writes them, and the
+// exporter reads those that are published.
 type chunk struct {
-	records *[chunkRecords]record
-	next    atomic.Pointer[chunk]
+	records   *[chunkRecords]record // apart: the collector does not look into what has no pointers
+	published atomic.Int32
+	next      atomic.Pointer[chunk]
 }
 
 // block holds spans of the SDK, encoded as elements of ScopeSpans.spans.
@@ -37,7 +35,7 @@ type block struct {
 }
 
 const (
-	chunkBytes = chunkRecords*64 + 32
+	chunkBytes = chunkRecords*48 + 32
 	blockBytes = 16 << 10
 	// utteranceBytes is kept free for the spans of an utterance that are the
 	// SDK's, its root and its calls, for as long as it is spoken.
@@ -82,7 +80,7 @@ func (b *buffer) take() *chunk {
 }
 
 func (b *buffer) give(c *chunk) {
-	clear(c.records[:])
+	c.published.Store(0)
 	c.next.Store(nil)
 	b.free.Put(c)
 	b.release(chunkBytes)

@@ -218,23 +218,20 @@ func (e *exporter) encode() (spans int, full bool) {
 	return spans, full
 }
 
-// drain appends the spans of the frames that are recorded, gives back the
+// drain appends the spans of the frames that are published, gives back the
 // memory that is read, and reports whether nothing more will come. It stops
 // early when the batch is full.
 func (f *Frames) drain(batch *[]byte) (spans int, over bool) {
 	closed, givenUp := f.closed.Load(), f.givenUp.Load() // before the records, so that none comes after it
 	for f.reading != nil && len(*batch) < maxBatchBytes {
-		for f.read < chunkRecords && !givenUp && f.reading.records[f.read].whole.Load() {
+		next := f.reading.next.Load() // before the count, which is all of a chunk that has a next
+		published := int(f.reading.published.Load())
+		for ; f.read < published && !givenUp; f.read++ {
 			*batch = f.appendSpan(*batch, &f.reading.records[f.read])
-			f.read++
 			spans++
 		}
-		next := f.reading.next.Load()
 		if next == nil && !closed && !givenUp {
 			return spans, false
-		}
-		if next != nil && f.read < chunkRecords && !givenUp {
-			continue // its last record has just become whole
 		}
 		f.buffer.give(f.reading)
 		f.reading, f.read = next, 0

@@ -20,12 +20,12 @@ const (
 	Play                    // in the client
 )
 
-// FrameTimes is one frame at one stage.
+// FrameTimes is one frame at one stage. Times are Unix nanoseconds.
 type FrameTimes struct {
 	Sequence uint64
-	Start    time.Time
-	Queued   time.Time  // Forward: when it was put in the session's queue
-	End      time.Time  // not before Start
+	Start    int64
+	Queued   int64      // Forward: when it was put in the session's queue
+	End      int64      // not before Start
 	Depth    int        // Forward: frames in the queue when this one left, itself included
 	Parent   SpanParent // of the stage before; the zero value is the utterance's span
 	Clock    ClockError // Play: how the client's clock was corrected
@@ -40,12 +40,10 @@ type ClockError struct {
 // SpanParent is the id of a span in the same trace, or zero.
 type SpanParent [8]byte
 
-// Frames takes down one stage of one utterance's frames. Record and Close
-// belong to one goroutine at a time. A nil Frames takes down nothing.
+// Frames takes down one stage of one utterance's frames. Record, Publish and
+// Close belong to one goroutine at a time. A nil Frames takes down nothing.
 type Frames struct {
-	// The frame path's, together for its cache.
-	records *[chunkRecords]record // of writing
-	at      int32                 // in them
+	at      int32 // in writing's records
 	stage   Stage
 	givenUp atomic.Bool  // there was no memory: its spans are not sent any more
 	counted *atomic.Bool // that the utterance was, at one stage or another
@@ -72,13 +70,12 @@ func newFrames(b *buffer, stage Stage, parent trace.SpanContext, counted *atomic
 	hex.Encode(f.traceHex[:], f.trace[:])
 	if first == nil {
 		f.giveUp()
-	} else {
-		f.records = first.records
 	}
 	return f
 }
 
-// Record takes down one frame. It does not wait and does not allocate.
+// Record takes down one frame; it is sent once it is published. It does not wait
+// and does not allocate.
 func (f *Frames) Record(t FrameTimes) {
 	if f == nil || f.givenUp.Load() {
 		return
@@ -89,21 +86,29 @@ func (f *Frames) Record(t FrameTimes) {
 			f.giveUp()
 			return
 		}
+		f.Publish()
 		f.writing.next.Store(next)
-		f.writing, f.records, f.at = next, next.records, 0
+		f.writing, f.at = next, 0
 	}
-	r := &f.records[f.at]
-	r.sequence, r.start, r.end, r.parent = t.Sequence, t.Start.UnixNano(), t.End.UnixNano(), t.Parent
-	r.end = max(r.end, r.start+1) // Jaeger takes an empty span for a mistake
+	r := &f.writing.records[f.at]
+	r.sequence, r.start, r.parent = t.Sequence, t.Start, t.Parent
+	r.end = max(t.End, t.Start+1) // Jaeger takes an empty span for a mistake
 	switch f.stage {
 	case Forward:
-		r.queued, r.extra = t.Queued.UnixNano(), int64(t.Depth)
+		r.queued, r.extra = t.Queued, int64(t.Depth)
 	case Play:
 		r.queued, r.extra = int64(t.Clock.Offset), int64(t.Clock.Bound)
 	case Synthesize:
 	}
 	f.at++
-	r.whole.Store(true)
+}
+
+// Publish has the frames that are recorded sent. It is dearer than Record, for
+// what it says must reach another core.
+func (f *Frames) Publish() {
+	if f != nil && !f.givenUp.Load() {
+		f.writing.published.Store(f.at)
+	}
 }
 
 // giveUp has none of the utterance's frames sent any more at this stage.
@@ -117,6 +122,7 @@ func (f *Frames) giveUp() {
 // Close says that no frame follows.
 func (f *Frames) Close() {
 	if f != nil {
+		f.Publish()
 		f.closed.Store(true)
 	}
 }

@@ -137,8 +137,9 @@ func speak(s *SessionTrace, n int) (*UtteranceTrace, time.Time) {
 	u := s.Utterance(UtteranceStart{Session: "s", Number: 1, Accepted: began})
 	for i := range n {
 		at := began.Add(time.Duration(i) * 20 * time.Millisecond)
-		u.Spans().Record(FrameTimes{Sequence: uint64(i + 1), Start: at, Queued: at.Add(time.Millisecond), End: at.Add(15 * time.Millisecond), Depth: i % 50})
+		u.Spans().Record(FrameTimes{Sequence: uint64(i + 1), Start: at.UnixNano(), Queued: at.Add(time.Millisecond).UnixNano(), End: at.Add(15 * time.Millisecond).UnixNano(), Depth: i % 50})
 	}
+	u.Spans().Publish()
 	return u, began
 }
 
@@ -162,7 +163,7 @@ func TestEveryFrameHasItsSpan(t *testing.T) {
 	const n = 3*chunkRecords + 7
 	u, began := speak(s, n)
 	play := s.Play(u)
-	play.Record(FrameTimes{Sequence: 2, Start: began, End: began.Add(time.Second), Parent: u.Spans().SpanID(2),
+	play.Record(FrameTimes{Sequence: 2, Start: began.UnixNano(), End: began.Add(time.Second).UnixNano(), Parent: u.Spans().SpanID(2),
 		Clock: ClockError{Offset: -3 * time.Millisecond, Bound: time.Millisecond}})
 	play.Close()
 	u.End(UtteranceEnd{Reason: "completed", Frames: n})
@@ -208,7 +209,7 @@ func TestEveryFrameHasItsSpan(t *testing.T) {
 func TestRecordDoesNotAllocate(t *testing.T) {
 	f := newFrames(newBuffer(1<<20), Forward, trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}}), new(atomic.Bool))
 	parent := f.Traceparent(7)
-	now := time.Now()
+	now := time.Now().UnixNano()
 	if n := testing.AllocsPerRun(chunkRecords-2, func() {
 		f.Record(FrameTimes{Sequence: 1, Start: now, Queued: now, End: now, Depth: 1, Parent: f.Parent([]byte(parent))})
 	}); n != 0 {

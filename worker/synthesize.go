@@ -145,7 +145,8 @@ func (w *frameWriter) send(pcm []byte) error {
 	w.sent++
 	emitted := time.Now()
 	sequence := uint64(w.sent) //nolint:gosec // a count
-	w.spans.Record(telemetry.FrameTimes{Sequence: sequence, Start: w.began, End: emitted})
+	w.spans.Record(telemetry.FrameTimes{Sequence: sequence, Start: w.began.UnixNano(), End: emitted.UnixNano()})
+	w.spans.Publish()
 	return w.stream.Send(&proto.AudioFrame{
 		SessionId: w.id, AudioData: pcm, SampleRate: sampleRate, FrameDurationMs: frameMillis,
 		SequenceNumber: w.sent, EmittedUnixNano: emitted.UnixNano(), Traceparent: w.spans.Traceparent(sequence),
