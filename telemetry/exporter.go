@@ -50,6 +50,7 @@ type exporter struct {
 
 	active      []*Frames // the exporting goroutine's, as is all that follows
 	batch       []byte
+	lent        *loans // of batches and blocks, by the client
 	failing     bool
 	why         string    // spans were lost, the last time
 	complained  time.Time // last, and of so many:
@@ -66,9 +67,9 @@ type exporter struct {
 
 var _ otlptrace.Client = (*exporter)(nil)
 
-func newExporter(client otlptrace.Client, resource *resourcepb.Resource, scope string, b *buffer, log *slog.Logger) *exporter {
+func newExporter(client otlptrace.Client, lent *loans, resource *resourcepb.Resource, scope string, b *buffer, log *slog.Logger) *exporter {
 	e := &exporter{
-		client: client, resource: resource, scope: &commonpb.InstrumentationScope{Name: scope}, buffer: b, log: log,
+		client: client, lent: lent, resource: resource, scope: &commonpb.InstrumentationScope{Name: scope}, buffer: b, log: log,
 		filling: map[string]*block{},
 		stop:    make(chan struct{}), done: make(chan struct{}),
 	}
@@ -194,18 +195,13 @@ func (e *exporter) export() (more bool) {
 	return full
 }
 
-// encoded wraps spans that are bytes already, which protobuf keeps as they
-// are: fields that it does not know.
-func encoded(scope *commonpb.InstrumentationScope, spans []byte) *tracepb.ScopeSpans {
-	s := &tracepb.ScopeSpans{Scope: scope}
-	s.ProtoReflect().SetUnknown(spans)
-	return s
-}
-
 // encode fills the batch with the spans of frames, and lets go of utterances
 // that are over. It reports whether it stopped because the batch is full.
 func (e *exporter) encode() (spans int, full bool) {
 	e.batch = e.batch[:0]
+	if e.lent.outstanding() { // a request was given up, or answered before it was read
+		e.batch = make([]byte, 0, cap(e.batch))
+	}
 	e.active = slices.DeleteFunc(e.active, func(f *Frames) bool {
 		if full {
 			return false

@@ -19,6 +19,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	resourcepb "go.opentelemetry.io/proto/otlp/resource/v1"
+	"google.golang.org/grpc"
 )
 
 const scopeName = "github.com/voxedge/voxedge"
@@ -32,9 +33,11 @@ type Tracer struct {
 	buffer   *buffer
 }
 
-func traceClient() otlptrace.Client {
+// traceClient counts in lent the spans that it may still read.
+func traceClient(lent *loans) otlptrace.Client {
 	if overGRPC("TRACES") {
-		return otlptracegrpc.NewClient(otlptracegrpc.WithRetry(otlptracegrpc.RetryConfig{}))
+		byReference := grpc.WithDefaultCallOptions(grpc.ForceCodecV2(newRequestCodec(lent)))
+		return otlptracegrpc.NewClient(otlptracegrpc.WithRetry(otlptracegrpc.RetryConfig{}), otlptracegrpc.WithDialOption(byReference))
 	}
 	return otlptracehttp.NewClient(otlptracehttp.WithRetry(otlptracehttp.RetryConfig{}))
 }
@@ -43,16 +46,17 @@ func traceClient() otlptrace.Client {
 // and holds at most so many bytes of what could not be exported yet. Shutdown
 // ends it.
 func NewTracer(service string, bufferBytes int, log *slog.Logger) (*Tracer, error) {
-	return newTracer(service, bufferBytes, traceClient(), log)
+	lent := &loans{}
+	return newTracer(service, bufferBytes, traceClient(lent), lent, log)
 }
 
-func newTracer(service string, bufferBytes int, client otlptrace.Client, log *slog.Logger) (*Tracer, error) {
+func newTracer(service string, bufferBytes int, client otlptrace.Client, lent *loans, log *slog.Logger) (*Tracer, error) {
 	about, err := about(service)
 	if err != nil {
 		return nil, err
 	}
 	b := newBuffer(bufferBytes)
-	e := newExporter(client, resourceProto(about), scopeName, b, log)
+	e := newExporter(client, lent, resourceProto(about), scopeName, b, log)
 	exporting, err := otlptrace.New(context.Background(), e)
 	if err != nil {
 		return nil, err

@@ -115,7 +115,7 @@ func (l *logBuffer) String() string {
 func startTracer(t *testing.T, bufferBytes int) (*Tracer, *collector, *logBuffer) {
 	t.Helper()
 	c, log := newCollector(t), &logBuffer{}
-	tracer, err := newTracer("test", bufferBytes, c, slog.New(slog.NewTextHandler(log, nil)))
+	tracer, err := newTracer("test", bufferBytes, c, &loans{}, slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
