@@ -41,7 +41,7 @@ bench: build ## what a frame costs, beside a bare relay; then the inner parts
 	go test -run '^$$' -bench . -benchmem ./session ./telemetry ./clients
 
 bench-tracing: ## what tracing costs the edge, a frame
-	go test -run '^$$' -bench Tracing -benchtime 3x ./e2e
+	go test -run '^$$' -bench Tracing -benchtime 20x ./e2e
 
 # A list of packages and their fuzz targets; end-to-end tests have none.
 FUZZ_TARGETS = go list ./... | grep -v /e2e | while read -r package; do \

@@ -24,8 +24,9 @@ import (
 )
 
 const (
-	// exportInterval is how long a span may wait for its like.
-	exportInterval = 500 * time.Millisecond
+	// exportInterval is how long a span may wait for its like. With the half second
+	// that frames wait to be noted, an edge that is killed loses less than one.
+	exportInterval = 400 * time.Millisecond
 	// maxBatchBytes of frames' spans go in one request: collectors take 4 MB.
 	maxBatchBytes = 1 << 20
 	exportRetry   = time.Second
