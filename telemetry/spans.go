@@ -70,16 +70,16 @@ func (f *Frames) newForm() *spanForm {
 	body, form.parent = appendID(body, spanParentID)
 	body, form.start = appendTime(body, spanStart)
 	body, form.end = appendTime(body, spanEnd)
-	body, form.sequence = appendNumber(body, attrSequence)
+	body, form.sequence = appendNumber(body, attrSequence, countBytes)
 	switch f.stage {
 	case Forward:
-		body, form.depth = appendNumber(body, attrDepth)
+		body, form.depth = appendNumber(body, attrDepth, countBytes)
 		body, form.received = appendEvent(body, "received")
 		body, form.queued = appendEvent(body, "queued")
 		body, form.written = appendEvent(body, "written")
 	case Play:
-		body, form.offset = appendNumber(body, attrClockOffset)
-		body, form.bound = appendNumber(body, attrClockBound)
+		body, form.offset = appendNumber(body, attrClockOffset, numberBytes)
+		body, form.bound = appendNumber(body, attrClockBound, numberBytes)
 	case Synthesize:
 	}
 	form.bytes = protowire.AppendTag(nil, scopeSpansSpans, protowire.BytesType)
@@ -108,16 +108,16 @@ func (f *Frames) appendSpan(dst []byte, r *record) []byte {
 	copy(span[form.parent:], parent[:])
 	putTime(span[form.start:], r.start)
 	putTime(span[form.end:], r.end)
-	putNumber(span[form.sequence:], int64(r.sequence)) //nolint:gosec // a count of frames
+	putNumber(span[form.sequence:][:countBytes], int64(r.sequence)) //nolint:gosec // a count of frames
 	switch f.stage {
 	case Forward:
-		putNumber(span[form.depth:], r.extra)
+		putNumber(span[form.depth:][:countBytes], r.extra)
 		putTime(span[form.received:], r.start)
 		putTime(span[form.queued:], r.queued)
 		putTime(span[form.written:], r.end)
 	case Play:
-		putNumber(span[form.offset:], r.queued/1000)
-		putNumber(span[form.bound:], r.extra/1000)
+		putNumber(span[form.offset:][:numberBytes], r.queued/1000)
+		putNumber(span[form.bound:][:numberBytes], r.extra/1000)
 	case Synthesize:
 	}
 	return dst
@@ -137,16 +137,19 @@ func appendTime(dst []byte, field protowire.Number) ([]byte, int) {
 	return dst, len(dst) - 8
 }
 
-// numberBytes is how long the longest number is encoded. Shorter ones are
-// filled up, which is protobuf all the same.
-const numberBytes = 10
+// numberBytes is how long the longest number is encoded, and countBytes one of
+// frames, below 2^35. Shorter ones are filled up, which is protobuf all the same.
+const (
+	numberBytes = 10
+	countBytes  = 5
+)
 
-func appendNumber(dst []byte, key string) ([]byte, int) {
-	value := append(protowire.AppendTag(nil, anyValueInt, protowire.VarintType), make([]byte, numberBytes)...)
+func appendNumber(dst []byte, key string, room int) ([]byte, int) {
+	value := append(protowire.AppendTag(nil, anyValueInt, protowire.VarintType), make([]byte, room)...)
 	attribute := protowire.AppendString(protowire.AppendTag(nil, keyValueKey, protowire.BytesType), key)
 	attribute = protowire.AppendBytes(protowire.AppendTag(attribute, keyValueValue, protowire.BytesType), value)
 	dst = protowire.AppendBytes(protowire.AppendTag(dst, spanAttributes, protowire.BytesType), attribute)
-	return dst, len(dst) - numberBytes
+	return dst, len(dst) - room
 }
 
 func appendEvent(dst []byte, name string) ([]byte, int) {
@@ -162,9 +165,10 @@ func putTime(dst []byte, unixNano int64) {
 
 func putNumber(dst []byte, v int64) {
 	rest := uint64(v) //nolint:gosec // as protobuf has it
-	for i := range numberBytes - 1 {
+	last := len(dst) - 1
+	for i := range last {
 		dst[i] = byte(rest) | 0x80
 		rest >>= 7
 	}
-	dst[numberBytes-1] = byte(rest)
+	dst[last] = byte(rest) & 0x7f
 }
