@@ -13,6 +13,9 @@
 // possible: the speaker's when a frame arrived, the clock's when one fell due,
 // the flusher's when the socket drained, the reader's on RESUME.
 //
+// What can be told of a frame that has left, to metrics, traces and the client, is
+// put down beside it, and [Session.note] tells it of many at once.
+//
 // # States
 //
 //	          text                 PAUSE

@@ -6,9 +6,10 @@
 // Frames are far too many for a span each to be started and ended where sound
 // flows. There, [Frames.Record] writes a few numbers into memory that is
 // already there: no lock, no allocation. A single goroutine, the exporter,
-// reads them behind the writer's back, makes OTLP spans of them in bulk and
-// sends them, a fraction of a second later. The few other spans, of sessions,
-// utterances and calls, are the SDK's, and leave by the same way.
+// reads what is published behind the writer's back, makes OTLP spans of it in
+// bulk and sends them from where they lie, a fraction of a second later. The few
+// other spans, of sessions, utterances and calls, are the SDK's, and leave by the
+// same way.
 //
 // The memory is bounded for the whole process. Where the collector is away for
 // so long that it is all taken, an utterance that needs more is given up whole,
