@@ -29,7 +29,12 @@ const (
 	exportInterval = 400 * time.Millisecond
 	// maxBatchBytes of frames' spans go in one request: collectors take 4 MB.
 	maxBatchBytes = 1 << 20
-	exportRetry   = time.Second
+	// maxRequestBytes is more than there ever is for one. minRequestBytes is what a
+	// request is cut down to where larger ones are not taken in time, and what it
+	// grows by when one was.
+	maxRequestBytes = 3 << 20
+	minRequestBytes = 16 << 10
+	exportRetry     = time.Second
 	// complainEvery keeps the log readable while the collector is away.
 	complainEvery = 10 * time.Second
 )
@@ -52,6 +57,7 @@ type exporter struct {
 	active      []*Frames // the exporting goroutine's, as is all that follows
 	batch       []byte
 	lent        *loans // of batches and blocks, by the client
+	limit       int    // bytes of spans in a request
 	failing     bool
 	why         string    // spans were lost, the last time
 	complained  time.Time // last, and of so many:
@@ -70,7 +76,7 @@ var _ otlptrace.Client = (*exporter)(nil)
 
 func newExporter(client otlptrace.Client, lent *loans, resource *resourcepb.Resource, scope string, b *buffer, log *slog.Logger) *exporter {
 	e := &exporter{
-		client: client, lent: lent, resource: resource, scope: &commonpb.InstrumentationScope{Name: scope}, buffer: b, log: log,
+		client: client, lent: lent, limit: maxRequestBytes, resource: resource, scope: &commonpb.InstrumentationScope{Name: scope}, buffer: b, log: log,
 		filling: map[string]*block{},
 		stop:    make(chan struct{}), done: make(chan struct{}),
 	}
@@ -189,9 +195,7 @@ func (e *exporter) export() (more bool) {
 		scopes = append(scopes, encoded(b.scope, b.spans))
 		n, held = n+b.n, held+cap(b.spans)
 	}
-	if n > 0 {
-		e.send([]*tracepb.ResourceSpans{{Resource: e.resource, ScopeSpans: scopes}}, n)
-	}
+	e.send(scopes, n)
 	e.buffer.release(int64(held))
 	return full
 }
@@ -236,38 +240,49 @@ func (f *Frames) drain(batch *[]byte) (spans int, over bool) {
 	return spans, f.reading == nil && (closed || givenUp)
 }
 
-// send keeps at it until the collector has taken the spans, has refused them
+// send keeps at it until the collector has taken the n spans, has refused them
 // for good, or the exporter is told to give up.
-func (e *exporter) send(spans []*tracepb.ResourceSpans, n int) {
-	for {
-		err := e.client.UploadTraces(e.ctx, spans)
-		if err == nil {
+func (e *exporter) send(scopes []*tracepb.ScopeSpans, n int) {
+	for n > 0 {
+		first, rest, size := cut(scopes, e.limit)
+		asked := n
+		if len(rest) > 0 {
+			asked = count(first)
+		}
+		err := e.client.UploadTraces(e.ctx, []*tracepb.ResourceSpans{{Resource: e.resource, ScopeSpans: first}})
+		rejected, partly := partlyRejected(err)
+		switch {
+		case err == nil:
 			e.tell(nil)
-			e.sent.Add(int64(n))
-			return
-		}
-		if rejected, ok := partlyRejected(err); ok {
+			e.sent.Add(int64(asked))
+			e.limit = min(e.limit+minRequestBytes, maxRequestBytes)
+		case partly:
 			e.why = "the OTLP endpoint did not take all of them: " + err.Error()
-			e.sent.Add(int64(n) - rejected)
+			e.sent.Add(int64(asked) - rejected)
 			e.lost.Add(rejected)
-			return
-		}
-		if e.ctx.Err() != nil || permanent(err) {
-			e.why = "the OTLP endpoint refuses them: " + err.Error()
-			if e.ctx.Err() != nil {
-				e.why = "this process left before the OTLP endpoint had taken them"
-			}
+		case e.ctx.Err() != nil:
+			e.why = "this process left before the OTLP endpoint had taken them"
 			e.lost.Add(int64(n))
 			return
+		case permanent(err):
+			e.why = "the OTLP endpoint refuses them: " + err.Error()
+			e.lost.Add(int64(asked))
+		default:
+			e.tell(err)
+			if time.Since(e.complained) > complainEvery {
+				e.complain()
+			}
+			if timedOut(err) && size > minRequestBytes {
+				e.limit = max(size/2, minRequestBytes) // so much may never be taken in time
+				continue
+			}
+			select {
+			case <-time.After(exportRetry):
+			case <-e.ctx.Done():
+			}
+			continue
 		}
-		e.tell(err)
-		if time.Since(e.complained) > complainEvery {
-			e.complain()
-		}
-		select {
-		case <-time.After(exportRetry):
-		case <-e.ctx.Done():
-		}
+		scopes, n = rest, n-asked
 	}
 }
 
@@ -299,6 +314,9 @@ func (e *exporter) tell(err error) {
 
 // partlyRejected returns how many spans the collector refused of those it took.
 func partlyRejected(err error) (rejected int64, ok bool) {
+	if err == nil {
+		return 0, false
+	}
 	text := err.Error() // the type is the OTLP client's own
 	at := strings.LastIndexByte(text, '(')
 	if !strings.HasPrefix(text, "OTLP partial success") || at < 0 {
@@ -306,6 +324,11 @@ func partlyRejected(err error) (rejected int64, ok bool) {
 	}
 	_, scanned := fmt.Sscanf(text[at:], "(%d spans rejected)", &rejected)
 	return rejected, scanned == nil
+}
+
+// timedOut reports whether the collector did not answer within OTLP's timeout.
+func timedOut(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || status.Code(err) == codes.DeadlineExceeded
 }
 
 // permanent reports whether the collector answered that it will never take it.

@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"bytes"
+	"slices"
 	"sync/atomic"
 
 	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
@@ -26,6 +27,47 @@ func encoded(scope *commonpb.InstrumentationScope, spans []byte) *tracepb.ScopeS
 	s := &tracepb.ScopeSpans{Scope: scope}
 	s.ProtoReflect().SetUnknown(spans)
 	return s
+}
+
+// cut takes scopes with up to so many bytes of spans, or else one span, off the
+// front, and returns how many bytes they are.
+func cut(scopes []*tracepb.ScopeSpans, limit int) (first, rest []*tracepb.ScopeSpans, size int) {
+	for _, s := range scopes {
+		size += len(s.ProtoReflect().GetUnknown())
+	}
+	if size <= limit {
+		return scopes, nil, size
+	}
+	size = 0
+	for i, s := range scopes {
+		spans := s.ProtoReflect().GetUnknown()
+		at := 0
+		for at < len(spans) {
+			span := protowire.ConsumeFieldValue(0, protowire.BytesType, spans[at+1:]) + 1
+			if size+at+span > limit && size+at > 0 {
+				break
+			}
+			at += span
+		}
+		size += at
+		if at < len(spans) {
+			if first = slices.Clone(scopes[:i]); at > 0 {
+				first = append(first, encoded(s.GetScope(), spans[:at]))
+			}
+			return first, append([]*tracepb.ScopeSpans{encoded(s.GetScope(), spans[at:])}, scopes[i+1:]...), size
+		}
+	}
+	return scopes, nil, size
+}
+
+// count returns how many spans there are.
+func count(scopes []*tracepb.ScopeSpans) (n int) {
+	for _, s := range scopes {
+		for spans := s.ProtoReflect().GetUnknown(); len(spans) > 0; n++ {
+			spans = spans[1+protowire.ConsumeFieldValue(0, protowire.BytesType, spans[1:]):]
+		}
+	}
+	return n
 }
 
 // requestCodec is gRPC's own codec, but that encoded spans go to the socket from

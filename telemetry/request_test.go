@@ -3,6 +3,7 @@ package telemetry
 import (
 	"bytes"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"testing"
 
@@ -53,6 +54,36 @@ func TestRequestsAreEncodedAsProtobufEncodesThem(t *testing.T) {
 		pieces.Free()
 		if lent.outstanding() {
 			t.Error("what was given back is still lent")
+		}
+	}
+}
+
+// Wherever a request is cut, its pieces are whole spans, and make it up again.
+func TestRequestsAreCutBetweenSpans(t *testing.T) {
+	f := benchFrames()
+	var spans []byte
+	for i := range 20 {
+		spans = f.appendSpan(spans, &record{sequence: uint64(i), start: 1, end: 2})
+	}
+	one := len(spans) / 20
+	scopes := requestOf(spans, nil, spans[:one], spans).GetResourceSpans()[0].GetScopeSpans()
+	for _, limit := range []int{0, 1, one, one + 1, 7 * one, 20 * one, 22 * one, 40*one - 1, 41 * one} {
+		var got []byte
+		pieces, n := 0, 0
+		for rest := scopes; len(rest) > 0; pieces++ {
+			var first []*tracepb.ScopeSpans
+			var size int
+			first, rest, size = cut(rest, limit)
+			if size > max(limit, one) || size == 0 {
+				t.Fatalf("limit %d: a piece has %d bytes", limit, size)
+			}
+			for _, s := range first {
+				got = append(got, s.ProtoReflect().GetUnknown()...)
+			}
+			n += count(first)
+		}
+		if want := slices.Concat(spans, spans[:one], spans); !bytes.Equal(got, want) || n != 41 {
+			t.Errorf("limit %d: %d pieces have %d spans in %d bytes, want 41 in %d", limit, pieces, n, len(got), len(want))
 		}
 	}
 }

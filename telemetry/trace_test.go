@@ -28,6 +28,7 @@ type collector struct {
 	spans map[trace.SpanID]*tracepb.Span
 	err   error         // what it answers
 	stall chan struct{} // not nil: it answers when this is closed
+	slow  int           // not 0: more bytes than this are not taken in time
 	asked chan struct{} // gets what there is room for
 }
 
@@ -41,6 +42,9 @@ func (c *collector) Stop(context.Context) error  { return nil }
 func (c *collector) UploadTraces(ctx context.Context, rs []*tracepb.ResourceSpans) error {
 	c.mu.Lock()
 	stall, err := c.stall, c.err
+	if c.slow > 0 && proto.Size(&coltracepb.ExportTraceServiceRequest{ResourceSpans: rs}) > c.slow {
+		err = context.DeadlineExceeded
+	}
 	c.mu.Unlock()
 	select {
 	case c.asked <- struct{}{}:
@@ -203,6 +207,24 @@ func TestEveryFrameHasItsSpan(t *testing.T) {
 	}
 	if tracer.Lost() != 0 || tracer.GivenUp() != 0 || tracer.Buffered() != 0 || tracer.Exported() != n+3 {
 		t.Errorf("lost %d, given up %d, buffered %d, exported %d", tracer.Lost(), tracer.GivenUp(), tracer.Buffered(), tracer.Exported())
+	}
+}
+
+// What is too much for a slow collector to take in time is sent in smaller pieces.
+func TestASlowCollectorIsSentLessAtOnce(t *testing.T) {
+	tracer, c, _ := startTracer(t, 8<<20)
+	c.slow = 100_000
+	s := tracer.Session(SessionStart{ID: "s"})
+	s.Opened()
+	const n = 20_000
+	u, _ := speak(s, n)
+	u.End(UtteranceEnd{Reason: "completed", Frames: n})
+	shutdown(t, tracer)
+	if got := len(c.named("frame.forward")); got != n {
+		t.Errorf("of %d spans %d arrived", n, got)
+	}
+	if tracer.Lost() != 0 || tracer.Exported() != n+2 || tracer.Buffered() != 0 {
+		t.Errorf("lost %d, exported %d, buffered %d", tracer.Lost(), tracer.Exported(), tracer.Buffered())
 	}
 }
 
