@@ -39,6 +39,7 @@ type Hub struct {
 	log      *slog.Logger
 	recorder telemetry.Recorder
 	began    time.Time
+	wall     wall
 	clocks   *clocks
 	queues   *queuePool
 	keeper   *keeper

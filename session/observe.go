@@ -1,6 +1,7 @@
 package session
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/voxedge/voxedge/telemetry"
@@ -86,7 +87,7 @@ func (s *Session) note() {
 	u := s.utterances[0]
 	recent := &u.sound.recent
 	now := time.Now()
-	began := now.UnixNano() - int64(now.Sub(s.hub.began)) // by the wall clock as it is now
+	began := s.hub.wall.took(now.UnixNano() - int64(now.Sub(s.hub.began)))
 	sequence := s.sequence - uint64(s.queue.unnoted)
 	// They have left the cache. To copy them first has the processor wait for all
 	// at once, and not for each until it knows what to do with it.
@@ -117,6 +118,25 @@ func (s *Session) note() {
 	if u.frames-u.sound.handedOn >= handOn {
 		s.handOn(u)
 	}
+}
+
+// wall is what the wall clock showed when the hub began, in Unix nanoseconds, as it
+// has been set by now.
+type wall struct{ atomic.Int64 }
+
+// setBack is by how much a reading must be less than those before to show that the
+// clock was set back.
+const setBack = 100 * time.Millisecond
+
+// took takes a reading and returns what is known. Readings come of two clocks, the
+// wall clock first, and are less than the truth by what the system did in between.
+func (w *wall) took(reading int64) int64 {
+	known := w.Load()
+	if reading > known || reading < known-int64(setBack) {
+		w.Store(reading)
+		return reading
+	}
+	return known
 }
 
 // handOn hands on what the last frames sounded like.

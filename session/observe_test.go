@@ -147,6 +147,21 @@ func TestNoteIsTakenInTime(t *testing.T) {
 	})
 }
 
+// The wall clock is read with the delays of a busy machine, and may be set.
+func TestTheWallClockIsTheOneReadBest(t *testing.T) {
+	var w wall
+	const began, second = int64(1_700_000_000e9), int64(time.Second)
+	for i, r := range []struct{ reading, known int64 }{
+		{began, began}, {began - 5e6, began}, {began + 20, began + 20}, {began, began + 20},
+		{began + second, began + second}, {began + second - 3e6, began + second},
+		{began - second, began - second}, {began - second - 1, began - second},
+	} {
+		if got := w.took(r.reading); got != r.known {
+			t.Errorf("%d: after %d it is %d, want %d", i, r.reading, got, r.known)
+		}
+	}
+}
+
 // A client that has played all there is, because it sent no more text, has heard no gap.
 func TestWaitingForTextIsNoGap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
