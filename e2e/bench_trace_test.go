@@ -39,7 +39,7 @@ func BenchmarkTracing(b *testing.B) {
 			var total, reference float64
 			low, high, run := math.Inf(1), 0.0, 0
 			for ; b.Loop(); run++ {
-				off, traced := costsSideBySide(b, run, nil, kind.env)
+				off, traced := costsSideBySide(b, run, kind.env)
 				total, reference = total+traced, reference+off
 				low, high = min(low, traced/off), max(high, traced/off)
 			}
@@ -52,12 +52,13 @@ func BenchmarkTracing(b *testing.B) {
 	}
 }
 
-// costsSideBySide measures two edges of such environments at the same time.
-func costsSideBySide(b *testing.B, run int, one, other []string) (costOfOne, costOfOther float64) {
+// costsSideBySide measures an edge that does not trace and one of the environment,
+// at the same time.
+func costsSideBySide(b *testing.B, run int, env []string) (off, traced float64) {
 	b.Helper()
 	const sessions, lasting = 200, 5 * time.Second
 	var measuring sync.WaitGroup
-	costs, envs := [2]float64{}, [2][]string{one, other}
+	costs, envs := [2]float64{}, [2][]string{nil, env}
 	for i := range envs {
 		i = (i + run) % len(envs) // who begins does not always
 		s := startFastSystem(b)

@@ -119,34 +119,30 @@ type socket struct {
 	net.Conn
 	log  *slog.Logger
 	from *listener
-	done sync.Once     // with the handshake
-	read bool          // the first read is done
-	pace *rate.Limiter // of a WebSocket's reads
+	done sync.Once       // with the handshake
+	raw  syscall.RawConn // nil where the connection has no file descriptor
+	read bool            // the first read is done
+	pace *rate.Limiter   // of a WebSocket's reads
 
 	onClose []func() // set by the request, called by Close; the HTTP server orders the two
 	closed  sync.Once
 
-	// What every write needs is together, for it has left the cache since the last.
-	raw          syscall.RawConn // nil where the connection has no file descriptor
-	tryWriteFunc func(fd uintptr) bool
-
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex
 	async   bool
 	closing bool // deadlines are the close's and stay
 	pending []byte
 	err     error
 	corked  *[]byte // what is gathered; nil: nothing is to be
-	// The system call's argument and results, kept here so that a write does not
-	// allocate a closure.
-	buf    []byte
-	n      int
-	sysErr error
 
-	// The flusher's.
-	awaitWriteFunc func(fd uintptr) bool
-	flushBuf       []byte
-	flushN         int
-	flushErr       error
+	// The system call's argument and results, kept here so that a write does not
+	// allocate a closure. mu guards the first three; the flusher owns the rest.
+	buf                          []byte
+	n                            int
+	sysErr                       error
+	flushBuf                     []byte
+	flushN                       int
+	flushErr                     error
+	tryWriteFunc, awaitWriteFunc func(fd uintptr) bool
 }
 
 // Read recognises a greeting that is not for this port.

@@ -38,7 +38,7 @@ type Hub struct {
 	voices   Voices
 	log      *slog.Logger
 	recorder telemetry.Recorder
-	began    time.Time
+	began    time.Time // what frames' times count from
 	wall     wall
 	clocks   *clocks
 	queues   *queuePool

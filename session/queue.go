@@ -22,8 +22,8 @@ type queue struct {
 // entry lies with its message, and has no pointers.
 type entry struct {
 	times
-	size    int32             // of the message; 0: it is no frame, the utterance is over
-	message [messageRoom]byte // the frame, encoded
+	size    int32                 // of the message; 0: it is no frame, the utterance is over
+	message [maxAudioMessage]byte // the frame, encoded
 }
 
 // times are a frame's way through the edge, since the hub began.
@@ -36,10 +36,6 @@ type times struct {
 	parent   telemetry.SpanParent // of its span, where it has one
 	depth    int32                // of the queue when it was written
 }
-
-// messageRoom is maxAudioMessage and what makes an entry, with the 60 bytes before
-// it, whole cache lines.
-const messageRoom = maxAudioMessage + 64 - (maxAudioMessage+60)%64
 
 // queuePool hands out the memory of queues of one length.
 type queuePool struct {
@@ -63,8 +59,8 @@ func (q *queue) full() bool { return q.n == q.pool.length }
 func (q *queue) low() bool { return q.n <= q.pool.length/2 }
 
 // crowded reports whether what was written must be noted before there is room
-// for more.
-func (q *queue) crowded() bool { return q.n+q.unnoted == q.pool.length && q.unnoted > 0 }
+// for more, in a queue that is not full.
+func (q *queue) crowded() bool { return q.n+q.unnoted == q.pool.length }
 
 // push returns the entry behind the last. The queue must be neither full nor crowded.
 func (q *queue) push() *entry {

@@ -18,7 +18,10 @@ type Session struct {
 	id          string
 	token       string
 	params      Params
+	hub         *Hub
+	conn        Conn
 	speaker     Speaker
+	binary      bool
 	client      string    // who it is
 	expires     time.Time // when that ends; zero: never
 	traceparent string    // W3C context that the client gave, or empty
@@ -26,44 +29,39 @@ type Session struct {
 	cancel      context.CancelFunc
 	work        sync.WaitGroup // the speaking and the flushing goroutine
 
-	// What every frame needs is together, for it has left the cache since the last.
-	hub     *Hub
-	conn    Conn
-	timings *timings // nil unless the client asked for them
-	binary  bool
-
-	mu         sync.Mutex // guards what follows
+	mu         sync.Mutex
 	state      State
-	flushing   bool         // the flushing goroutine runs
-	scheduled  bool         // on the clock
-	clockNext  *Session     // the clock's, while scheduled
-	dueAt      time.Time    // there
-	queue      queue        // of frames to write
-	utterances []*utterance // accepted and not over, in order
+	queue      queue
 	pace       pace
-	sequence   uint64    // of the last frame written
-	released   time.Time // the last pause ended, or the client took what had waited for it
-
-	room     sync.Cond    // the queue has drained, or an utterance was ended
-	unspoken []*utterance // those of utterances that no worker was given yet
-	open     *utterance   // the one that partial text goes to
-	speaking bool         // the speaking goroutine runs
-	accepted uint64       // utterances
-	position uint64       // sequence that the last frame spoken has or will have
-	skip     uint64       // frames yet to be spoken that the client has; the speaking goroutine's
-	noSkip   bool         // they will not be spoken any more
-	turn     time.Time    // the last utterance was over
-	draining bool
+	room       sync.Cond    // the queue has drained, or an utterance was ended
+	utterances []*utterance // accepted and not over, in order
+	unspoken   []*utterance // those of them that no worker was given yet
+	open       *utterance   // the one that partial text goes to
+	speaking   bool         // the speaking goroutine runs
+	flushing   bool         // the flushing goroutine runs
+	accepted   uint64       // utterances
+	sequence   uint64       // of the last frame written
+	position   uint64       // sequence that the last frame spoken has or will have
+	skip       uint64       // frames yet to be spoken that the client has; the speaking goroutine's
+	noSkip     bool         // they will not be spoken any more
+	released   time.Time    // the last pause ended, or the client took what had waited for it
+	turn       time.Time    // the last utterance was over
+	draining   bool
 
 	epoch   int64               // rises with every resume
 	past    []RecordedUtterance // over, but perhaps not all received
 	unsaved bool                // the journal is behind
 
 	clock     *clock
+	clockNext *Session // the clock's, while scheduled
+	dueAt     time.Time
+	scheduled bool
+
 	allowance Allowance // nil: no limit
 	story     story
 	tracing   *telemetry.SessionTrace // nil when it is not traced
 	receipts  receipts
+	timings   *timings // nil unless the client asked for them
 }
 
 // ID is the session's UUID.

@@ -29,9 +29,8 @@ const (
 	exportInterval = 400 * time.Millisecond
 	// maxBatchBytes of frames' spans go in one request: collectors take 4 MB.
 	maxBatchBytes = 1 << 20
-	// maxRequestBytes is more than there ever is for one. minRequestBytes is what a
-	// request is cut down to where larger ones are not taken in time, and what it
-	// grows by when one was.
+	// maxRequestBytes is more than there ever is for one, and minRequestBytes what a
+	// request is cut down to where larger ones are not taken.
 	maxRequestBytes = 3 << 20
 	minRequestBytes = 16 << 10
 	exportRetry     = time.Second
@@ -255,7 +254,7 @@ func (e *exporter) send(scopes []*tracepb.ScopeSpans, n int) {
 		case err == nil:
 			e.tell(nil)
 			e.sent.Add(int64(asked))
-			e.limit = min(e.limit+minRequestBytes, maxRequestBytes)
+			e.limit = min(e.limit+e.limit/16, maxRequestBytes)
 		case partly:
 			e.why = "the OTLP endpoint did not take all of them: " + err.Error()
 			e.sent.Add(int64(asked) - rejected)
@@ -272,10 +271,7 @@ func (e *exporter) send(scopes []*tracepb.ScopeSpans, n int) {
 			if time.Since(e.complained) > complainEvery {
 				e.complain()
 			}
-			if timedOut(err) && size > minRequestBytes {
-				e.limit = max(size/2, minRequestBytes) // so much may never be taken in time
-				continue
-			}
+			e.limit = max(size/2, minRequestBytes) // so much may never be taken in time, or at all
 			select {
 			case <-time.After(exportRetry):
 			case <-e.ctx.Done():
@@ -324,11 +320,6 @@ func partlyRejected(err error) (rejected int64, ok bool) {
 	}
 	_, scanned := fmt.Sscanf(text[at:], "(%d spans rejected)", &rejected)
 	return rejected, scanned == nil
-}
-
-// timedOut reports whether the collector did not answer within OTLP's timeout.
-func timedOut(err error) bool {
-	return errors.Is(err, context.DeadlineExceeded) || status.Code(err) == codes.DeadlineExceeded
 }
 
 // permanent reports whether the collector answered that it will never take it.

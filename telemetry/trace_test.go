@@ -11,11 +11,14 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
 	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -28,8 +31,10 @@ type collector struct {
 	spans map[trace.SpanID]*tracepb.Span
 	err   error         // what it answers
 	stall chan struct{} // not nil: it answers when this is closed
-	slow  int           // not 0: more bytes than this are not taken in time
 	asked chan struct{} // gets what there is room for
+
+	most    int // not 0: a request of more bytes than these is answered with tooMuch
+	tooMuch error
 }
 
 func newCollector(t *testing.T) *collector {
@@ -42,8 +47,8 @@ func (c *collector) Stop(context.Context) error  { return nil }
 func (c *collector) UploadTraces(ctx context.Context, rs []*tracepb.ResourceSpans) error {
 	c.mu.Lock()
 	stall, err := c.stall, c.err
-	if c.slow > 0 && proto.Size(&coltracepb.ExportTraceServiceRequest{ResourceSpans: rs}) > c.slow {
-		err = context.DeadlineExceeded
+	if c.most > 0 && proto.Size(&coltracepb.ExportTraceServiceRequest{ResourceSpans: rs}) > c.most {
+		err = c.tooMuch
 	}
 	c.mu.Unlock()
 	select {
@@ -210,21 +215,27 @@ func TestEveryFrameHasItsSpan(t *testing.T) {
 	}
 }
 
-// What is too much for a slow collector to take in time is sent in smaller pieces.
-func TestASlowCollectorIsSentLessAtOnce(t *testing.T) {
-	tracer, c, _ := startTracer(t, 8<<20)
-	c.slow = 100_000
-	s := tracer.Session(SessionStart{ID: "s"})
-	s.Opened()
-	const n = 20_000
-	u, _ := speak(s, n)
-	u.End(UtteranceEnd{Reason: "completed", Frames: n})
-	shutdown(t, tracer)
-	if got := len(c.named("frame.forward")); got != n {
-		t.Errorf("of %d spans %d arrived", n, got)
-	}
-	if tracer.Lost() != 0 || tracer.Exported() != n+2 || tracer.Buffered() != 0 {
-		t.Errorf("lost %d, exported %d, buffered %d", tracer.Lost(), tracer.Exported(), tracer.Buffered())
+// What is too much for a collector to take, at once or in time, is sent in smaller
+// pieces.
+func TestWhatIsTooMuchIsSentInPieces(t *testing.T) {
+	for _, refusal := range []error{context.DeadlineExceeded, status.Error(codes.ResourceExhausted, "received message larger than max")} {
+		synctest.Test(t, func(t *testing.T) {
+			tracer, c, _ := startTracer(t, 8<<20)
+			c.most, c.tooMuch = 100_000, refusal
+			s := tracer.Session(SessionStart{ID: "s"})
+			s.Opened()
+			const n = 20_000
+			u, _ := speak(s, n)
+			u.End(UtteranceEnd{Reason: "completed", Frames: n})
+			time.Sleep(time.Minute)
+			shutdown(t, tracer)
+			if got := len(c.named("frame.forward")); got != n {
+				t.Errorf("%v: of %d spans %d arrived", refusal, n, got)
+			}
+			if tracer.Lost() != 0 || tracer.Exported() != n+2 || tracer.Buffered() != 0 {
+				t.Errorf("%v: lost %d, exported %d, buffered %d", refusal, tracer.Lost(), tracer.Exported(), tracer.Buffered())
+			}
+		})
 	}
 }
 
