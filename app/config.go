@@ -47,6 +47,7 @@ type Config struct {
 	FrameQueueSize      int           `env:"FRAME_QUEUE_SIZE" envDefault:"50" doc:"Frames of 20 ms between worker and client, a session"`
 	PacingLead          time.Duration `env:"PACING_LEAD" envDefault:"200ms" doc:"How far ahead of playback a client is kept"`
 	PacingInterval      time.Duration `env:"PACING_INTERVAL" envDefault:"20ms" doc:"How often frames leave: at 40ms two at once, at 60ms three, for less CPU a frame; never more than PACING_LEAD ahead"`
+	IOUring             bool          `env:"IO_URING" envDefault:"true" doc:"Frames for many clients leave with one system call, where Linux lets the process use io_uring; false: a call each"`
 	SlowClientTimeout   time.Duration `env:"SLOW_CLIENT_TIMEOUT" envDefault:"10s" doc:"How long a client may take nothing while frames wait"`
 	IdleTimeout         time.Duration `env:"IDLE_TIMEOUT" envDefault:"5m" doc:"How long a session may be silent on both sides; 0: no limit"`
 	MaxSessionDuration  time.Duration `env:"MAX_SESSION_DURATION" envDefault:"1h" doc:"How long a session may last; 0: no limit"`
@@ -152,8 +153,11 @@ func parseProblem(err error, environ map[string]string) Problem {
 	field, _ := reflect.TypeFor[Config]().FieldByName(parse.Name)
 	name := field.Tag.Get("env")
 	want := "a whole number, such as " + field.Tag.Get("envDefault")
-	if field.Type == reflect.TypeFor[time.Duration]() {
+	switch field.Type {
+	case reflect.TypeFor[time.Duration]():
 		want = "a time with its unit, such as " + field.Tag.Get("envDefault")
+	case reflect.TypeFor[bool]():
+		want = "true or false"
 	}
 	if strings.HasPrefix(environ[name], "tcp://") {
 		return Problem{name, fmt.Sprintf("%.60q was set by Kubernetes or Docker for a service of that name", environ[name]),

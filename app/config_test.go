@@ -72,6 +72,8 @@ func TestEveryBadValueIsNamed(t *testing.T) {
 		switch v.value.(type) {
 		case int:
 			bad = []string{"many", "-1", "1.5", "0x10", "8080 ", "99999999999999999999", "2147483648"}
+		case bool:
+			bad = []string{"maybe", "yes", "2"}
 		case time.Duration:
 			bad = []string{"soon", "5", "-1s", "1 s", "9999999h"}
 			if !zeroIsNoLimit[v.name] {
@@ -164,6 +166,7 @@ func TestProblemsOfSeveralVariables(t *testing.T) {
 		{"a queue shorter than the lead", map[string]string{"FRAME_QUEUE_SIZE": "9"}, []string{"FRAME_QUEUE_SIZE"}},
 		{"a queue as long as the lead", map[string]string{"FRAME_QUEUE_SIZE": "10"}, nil},
 		{"a lead longer than the queue", map[string]string{"PACING_LEAD": "2s"}, []string{"FRAME_QUEUE_SIZE"}},
+		{"a switch that is neither on nor off", map[string]string{"IO_URING": "maybe"}, []string{"IO_URING"}},
 		{"frames in threes", map[string]string{"PACING_INTERVAL": "60ms"}, nil},
 		{"an interval that is no whole frames", map[string]string{"PACING_INTERVAL": "50ms"}, []string{"PACING_INTERVAL"}},
 		{"no interval", map[string]string{"PACING_INTERVAL": "0s"}, []string{"PACING_INTERVAL"}},

@@ -117,9 +117,29 @@ func newEdge(cfg Config, log *slog.Logger) (*edge, error) {
 		MaxDuration:       cfg.MaxSessionDuration,
 		PingInterval:      cfg.PingInterval,
 		ResumeWindow:      cfg.ResumeWindow,
-	}, e.pool, journal, log, e.record)
+	}, e.pool, journal, newSenders(cfg.IOUring, log), log, e.record)
 	e.health = handlers.NewHealth(e.checks(), e.ready, log)
 	return e, e.gauges()
+}
+
+// newSenders makes what writes for many sessions at once, where it is wanted and
+// the system lets us; elsewhere each session writes for itself.
+func newSenders(wanted bool, log *slog.Logger) func() session.Sender {
+	if !wanted {
+		return nil
+	}
+	var told sync.Once
+	return func() session.Sender {
+		s, err := handlers.NewSender()
+		if err != nil {
+			told.Do(func() {
+				log.Info("each write of frames is a system call", "cause", err.Error(),
+					"resolution", "to save CPU, let the container call io_uring_setup and io_uring_enter (its seccomp profile says what it may); IO_URING=false ends this message")
+			})
+			return nil
+		}
+		return s
+	}
 }
 
 func (e *edge) checks() []handlers.Check {

@@ -157,6 +157,22 @@ func testConfig() session.Config {
 	}
 }
 
+// newSender is nil where there is no io_uring: then each session writes for itself.
+var newSender = func() func() session.Sender {
+	s, err := handlers.NewSender()
+	if err != nil {
+		return nil
+	}
+	s.Close()
+	return func() session.Sender {
+		s, err := handlers.NewSender()
+		if err != nil {
+			panic(err)
+		}
+		return s
+	}
+}()
+
 func startEdge(t *testing.T, cfg session.Config, speak speakFunc, change ...func(*handlers.StreamConfig)) *edge {
 	t.Helper()
 	if speak == nil {
@@ -164,7 +180,7 @@ func startEdge(t *testing.T, cfg session.Config, speak speakFunc, change ...func
 	}
 	e := &edge{t: t, voices: &voices{speak: speak}, logs: &logBuffer{}, noted: &noted{}}
 	log := slog.New(slog.NewJSONHandler(e.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	e.hub = session.NewHub(cfg, e.voices, nil, log, e.noted)
+	e.hub = session.NewHub(cfg, e.voices, nil, newSender, log, e.noted)
 	stream := handlers.StreamConfig{MaxMessageBytes: 256 << 10, HandshakeTimeout: 5 * time.Second, HealthPort: 8081,
 		Origins: middleware.Origins{"https://app.example"}}
 	for _, c := range change {

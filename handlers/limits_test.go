@@ -194,15 +194,17 @@ func endless(ctx context.Context, script *session.Script, emit func(session.Fram
 // A client that takes nothing costs its queue, is told why, and is closed;
 // nobody else notices.
 func TestASlowClientIsClosed(t *testing.T) {
-	cfg := testConfig()
-	cfg.SlowClientTimeout = 100 * time.Millisecond
-	e := startEdge(t, cfg, endless)
-	slow, other := e.connect("pacing=none"), e.connect("")
-	slow.say("endless", true)
-	eventually(t, "the slow client is found", func() bool { return strings.Contains(e.logs.String(), `"reason":"slow_client"`) })
-	other.say(strings.Repeat("a", 20), true)
-	other.hear(1, 20, session.Completed)
-	must(t, strings.Contains(e.logs.String(), "SLOW_CLIENT"), "%s", e.logs)
+	bothWays(t, func(t *testing.T) {
+		cfg := testConfig()
+		cfg.SlowClientTimeout = 100 * time.Millisecond
+		e := startEdge(t, cfg, endless)
+		slow, other := e.connect("pacing=none"), e.connect("")
+		slow.say("endless", true)
+		eventually(t, "the slow client is found", func() bool { return strings.Contains(e.logs.String(), `"reason":"slow_client"`) })
+		other.say(strings.Repeat("a", 20), true)
+		other.hear(1, 20, session.Completed)
+		must(t, strings.Contains(e.logs.String(), "SLOW_CLIENT"), "%s", e.logs)
+	})
 }
 
 func TestBackpressureHoldsTheSpeaker(t *testing.T) {

@@ -132,7 +132,11 @@ type socket struct {
 	closing bool // deadlines are the close's and stay
 	pending []byte
 	err     error
-	corked  *[]byte // what is gathered; nil: nothing is to be
+	fd      int // valid until err is set
+
+	corked   bool
+	frame    []byte  // what is gathered, where it lies, if it is one frame
+	gathered *[]byte // what is gathered, if it is more; else nil
 
 	// The system call's argument and results, kept here so that a write does not
 	// allocate a closure. mu guards the first three; the flusher owns the rest.
@@ -194,8 +198,14 @@ var (
 func (s *socket) detach() {
 	s.pace = rate.NewLimiter(readRate, readRate)
 	s.mu.Lock()
-	s.async = s.raw != nil
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	if s.raw == nil {
+		return
+	}
+	s.async = true
+	if err := s.raw.Control(func(fd uintptr) { s.fd = int(fd) }); err != nil && s.err == nil {
+		s.err = err
+	}
 }
 
 // shaken makes room for another handshake.
@@ -204,87 +214,129 @@ func (s *socket) shaken() { s.done.Do(func() { <-s.from.slots }) }
 // Write writes p, or what the kernel takes of it and keeps the rest.
 func (s *socket) Write(p []byte) (int, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if !s.async {
+		s.mu.Unlock()
 		return s.Conn.Write(p)
 	}
-	if s.corked != nil {
-		if len(*s.corked)+len(p) > gathered {
-			if err := s.writeGathered(); err != nil {
-				return 0, err
-			}
-		}
-		*s.corked = append(*s.corked, p...)
-		return len(p), nil
+	defer s.mu.Unlock()
+	put := s.write
+	if s.corked {
+		put = s.gather
 	}
-	return s.write(p)
+	if err := put(p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// writeFrame is Write of what stays as it is until uncork: one frame is gathered
+// where it lies.
+func (s *socket) writeFrame(p []byte) error {
+	s.mu.Lock()
+	alone := s.corked && s.waiting() == nil
+	if alone {
+		s.frame = p
+	}
+	s.mu.Unlock()
+	if alone {
+		return nil // uncork says what is wrong
+	}
+	_, err := s.Write(p)
+	return err
 }
 
 // cork gathers what is written, until uncork or so much of it that a client
 // that does not read must be noticed: a system call costs more than a frame.
 func (s *socket) cork() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.async && s.corked == nil {
-		s.corked = gatherBuffers.Get().(*[]byte)
+	s.corked = s.async
+	s.mu.Unlock()
+}
+
+// gather puts p behind what is gathered. The lock is held.
+func (s *socket) gather(p []byte) error {
+	if s.gathered == nil {
+		s.gathered = gatherBuffers.Get().(*[]byte)
+		*s.gathered = append((*s.gathered)[:0], s.frame...)
+		s.frame = nil
 	}
+	if len(*s.gathered)+len(p) > gatherBytes {
+		if err := s.write(*s.gathered); err != nil {
+			return err
+		}
+		*s.gathered = (*s.gathered)[:0]
+	}
+	*s.gathered = append(*s.gathered, p...)
+	return nil
+}
+
+// waiting is what is gathered. The lock is held.
+func (s *socket) waiting() []byte {
+	if s.gathered != nil {
+		return *s.gathered
+	}
+	return s.frame
+}
+
+// forget drops what is gathered. The lock is held.
+func (s *socket) forget() {
+	if s.gathered != nil {
+		gatherBuffers.Put(s.gathered)
+	}
+	s.frame, s.gathered = nil, nil
 }
 
 func (s *socket) uncork() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.corked == nil {
-		return s.err
+	s.corked = false
+	if p := s.waiting(); len(p) > 0 {
+		_ = s.write(p) // s.err has it
 	}
-	err := s.writeGathered()
-	gatherBuffers.Put(s.corked)
-	s.corked = nil
-	return err
+	s.forget()
+	return s.err
 }
 
-func (s *socket) writeGathered() (err error) {
-	if len(*s.corked) > 0 {
-		_, err = s.write(*s.corked)
-		*s.corked = (*s.corked)[:0]
-	}
-	return err
-}
-
-// gathered bounds, in bytes, what is written at once.
-const gathered = 32 << 10
+// gatherBytes bounds what is written at once.
+const gatherBytes = 32 << 10
 
 var gatherBuffers = sync.Pool{New: func() any {
-	b := make([]byte, 0, gathered)
+	b := make([]byte, 0, gatherBytes)
 	return &b
 }}
 
 // write hands p to the kernel and keeps what that does not take. The lock is held.
-func (s *socket) write(p []byte) (int, error) {
+func (s *socket) write(p []byte) error {
 	if s.err != nil {
-		return 0, s.err
+		return s.err
 	}
-	taken := 0
-	if len(s.pending) == 0 {
-		s.buf = p
-		err := s.raw.Write(s.tryWriteFunc)
-		s.buf = nil
-		if err == nil {
-			err = s.sysErr
-		}
-		if err != nil {
-			s.err = err
-			return 0, err
-		}
-		taken = s.n
+	if len(s.pending) > 0 {
+		return s.keep(p)
 	}
-	if rest := p[taken:]; len(rest) > 0 {
-		if len(s.pending)+len(rest) > maxPending {
-			s.err = errPending
-			return taken, s.err
-		}
-		s.pending = append(s.pending, rest...)
+	s.buf = p
+	err := s.raw.Write(s.tryWriteFunc)
+	s.buf = nil
+	if err == nil {
+		err = s.sysErr
 	}
-	return len(p), nil
+	if err != nil {
+		s.err = err
+		return err
+	}
+	return s.keep(p[s.n:])
+}
+
+// keep keeps what the kernel has not taken. The lock is held.
+func (s *socket) keep(rest []byte) error {
+	if len(rest) == 0 {
+		return nil
+	}
+	if len(s.pending)+len(rest) > maxPending {
+		s.err = errPending
+		return s.err
+	}
+	s.pending = append(s.pending, rest...)
+	return nil
 }
 
 // tryWrite makes one system call and is content with whatever comes of it.
@@ -346,8 +398,14 @@ func (s *socket) flush(patience time.Duration) error {
 	}
 }
 
-// Close closes the connection and gives back what was held for its lifetime.
+// Close closes the connection and gives back what was held for its lifetime. A
+// sender that is at it has its descriptor until it is done.
 func (s *socket) Close() error {
+	s.mu.Lock()
+	if s.err == nil {
+		s.err = net.ErrClosed
+	}
+	s.mu.Unlock()
 	err := s.Conn.Close()
 	s.shaken()
 	s.closed.Do(func() {

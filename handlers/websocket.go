@@ -18,7 +18,8 @@ import (
 type client struct {
 	ws     *websocket.Conn
 	conn   net.Conn // under the WebSocket: TLS, or the socket
-	socket *socket
+	socket *socket  // under that
+	plain  bool     // without TLS
 }
 
 var _ session.Conn = (*client)(nil)
@@ -26,6 +27,7 @@ var _ session.Conn = (*client)(nil)
 // newClient takes over the WebSocket's writes.
 func newClient(ws *websocket.Conn) *client {
 	c := &client{ws: ws, conn: ws.NetConn(), socket: socketUnder(ws.NetConn())}
+	c.plain = !c.socket.from.cfg.TLS
 	c.socket.detach()
 	return c
 }
@@ -78,6 +80,9 @@ func (c *client) Abort() { c.socket.abort() }
 // WriteFrame passes the WebSocket library by, which would copy the frame. Its own
 // messages and this one do not mix: each is one write to the connection.
 func (c *client) WriteFrame(p []byte) error {
+	if c.plain {
+		return c.socket.writeFrame(p)
+	}
 	_, err := c.conn.Write(p)
 	return err
 }

@@ -21,10 +21,16 @@ type clocks struct {
 	done sync.WaitGroup
 }
 
-func startClocks(n int) *clocks {
+func startClocks(n int, newSender func() Sender) *clocks {
 	c := &clocks{stop: make(chan struct{})}
 	for range n {
-		k := &clock{start: time.Now(), wake: make(chan struct{}, 1)}
+		k := &clock{start: time.Now(), wake: make(chan struct{}, 1), together: 1}
+		if newSender != nil {
+			k.sender = newSender()
+		}
+		if k.sender != nil {
+			k.together = SendAtOnce
+		}
 		c.all = append(c.all, k)
 		c.done.Go(func() { k.run(c.stop) })
 	}
@@ -38,6 +44,11 @@ func (c *clocks) assign() *clock { return c.all[int(c.next.Add(1))%len(c.all)] }
 func (c *clocks) close() {
 	close(c.stop)
 	c.done.Wait()
+	for _, k := range c.all {
+		if k.sender != nil {
+			k.sender.Close()
+		}
+	}
 }
 
 // clock is a timer wheel of sessions. Only its own goroutine touches the
@@ -51,7 +62,15 @@ type clock struct {
 	slots  [clockSlots]*Session
 	cursor int64 // the last slot served, counted from start
 	count  int
+
+	sender   Sender // nil: each session writes for itself
+	together int    // how many sessions write at once
+	begun    []*Session
+	conns    []Conn // of those that have gathered
 }
+
+// SendAtOnce is for how many connections a Sender writes at once, at most.
+const SendAtOnce = 64
 
 // add hands in a session that is due at s.dueAt. The caller has the session's
 // lock and sees to it that a session is on its clock only once.
@@ -115,22 +134,58 @@ func (c *clock) place(s *Session) {
 	c.count++
 }
 
-// serve has the slot's sessions write. Each takes the time when it has written,
-// which is when the next begins: to read it once more for that would cost as
-// much as all else of the clock's work.
+// serve has the slot's sessions write, many together where that can be. It takes
+// the time when they have written, which is when the next begin: to read it once
+// more for that would cost as much as all else of the clock's work.
 func (c *clock) serve(slot int64, now time.Time) time.Time {
 	s := c.slots[slot%clockSlots]
 	c.slots[slot%clockSlots] = nil
 	for s != nil {
 		next := s.clockNext
 		c.count--
-		var again bool
-		if again, now = s.tick(now); again {
-			c.place(s)
+		if len(c.begun) == c.together || !s.mu.TryLock() { // nobody waits for a session that is busy
+			now = c.finish(now)
+			s.mu.Lock()
+		}
+		if s.beginTick(now) {
+			c.begun = append(c.begun, s)
 		}
 		s = next
 	}
+	return c.finish(now)
+}
+
+// finish has the sessions that have begun write, and returns what time it has
+// become.
+func (c *clock) finish(now time.Time) time.Time {
+	sent := c.sender != nil
+	if sent {
+		c.send()
+		now = time.Now()
+	}
+	for i, s := range c.begun {
+		var again bool
+		if again, now = s.endTick(now, sent); again {
+			c.place(s)
+		}
+		c.begun[i] = nil
+	}
+	c.begun = c.begun[:0]
 	return now
+}
+
+// send sends what the sessions that have begun have gathered.
+func (c *clock) send() {
+	for _, s := range c.begun {
+		if s.gathered > 0 {
+			c.conns = append(c.conns, s.conn)
+		}
+	}
+	if len(c.conns) > 0 {
+		c.sender.Send(c.conns)
+	}
+	clear(c.conns)
+	c.conns = c.conns[:0]
 }
 
 // nextSlot returns when the next session is due, since start.

@@ -121,85 +121,132 @@ func (s *Session) awaitRoom(u *utterance) error {
 }
 
 // deliver writes all that is due, and sees to it that it is called again for
-// the rest: by the clock, by the flusher, by RESUME or by the next frame. It is
-// the only place where frames leave. The lock is held.
+// the rest: by the clock, by the flusher, by RESUME or by the next frame. The
+// lock is held.
 func (s *Session) deliver(now time.Time) {
-	if due, more, _ := s.deliverDue(now); more {
+	if due, more := s.deliverDue(now); more {
 		s.deliverAt(due)
 	} else {
 		s.note() // for it may be long until there is more
 	}
 }
 
-// tick is the clock's deliver; it reports whether the session stays on the
-// clock, and what time it has become.
-func (s *Session) tick(now time.Time) (again bool, later time.Time) {
+// beginTick is the first half of the clock's deliver, which gathers what is due.
+// It is called with the lock held, and that stays so until endTick; after a panic it
+// has let the lock go, and reports false.
+func (s *Session) beginTick(now time.Time) (ok bool) {
 	defer s.guard()
-	s.mu.Lock()
+	defer func() {
+		if !ok {
+			_, s.gathered = s.conn.Uncork(), 0
+			s.mu.Unlock()
+		}
+	}()
+	if s.mayWrite() && s.queue.n > 0 {
+		s.gather(now)
+	}
+	return true
+}
+
+// endTick is the second half, after what was gathered was sent, or not. It reports
+// whether the session stays on the clock, and what time it has become.
+func (s *Session) endTick(now time.Time, sent bool) (again bool, later time.Time) {
+	later = now
+	defer s.guard()
 	defer s.mu.Unlock()
-	s.dueAt, s.scheduled, now = s.deliverDue(now)
+	if s.gathered > 0 {
+		later = s.release(now, sent)
+	}
+	s.dueAt, s.scheduled = s.deliverDue(later)
 	if !s.scheduled {
 		s.note()
 	}
-	return s.scheduled, now
+	return s.scheduled, later
 }
 
-// deliverDue writes what is due and reports whether and when more falls due,
-// and what time it has become.
-func (s *Session) deliverDue(now time.Time) (due time.Time, more bool, later time.Time) {
-	if s.state.held() || s.state == Ended {
-		return time.Time{}, false, now
-	}
-	if s.queue.n > 1 && s.pace.several(now) {
-		s.conn.Cork()
-		defer s.uncork()
-	}
-	for e := s.queue.front(); e != nil; e = s.queue.front() {
-		if s.conn.Blocked() {
-			s.flushIfBlocked()
-			return time.Time{}, false, now
-		}
-		if e.end() {
+// deliverDue writes what is due and reports whether and when more falls due.
+func (s *Session) deliverDue(now time.Time) (due time.Time, more bool) {
+	for s.mayWrite() {
+		switch e := s.queue.front(); {
+		case e == nil:
+			return time.Time{}, false
+		case e.end():
 			s.finishUtterance()
-			continue
+		case s.gather(now):
+			now = s.release(now, false)
+		default:
+			return s.pace.wake(), s.state != Ended
 		}
-		due := s.pace.due()
-		if due.After(now) {
-			return s.pace.wake(), true, now
-		}
-		if s.dueAt.After(due) {
-			due = s.dueAt // it waited for those it leaves with
-		}
-		if err := s.write(e); err != nil {
-			s.lost(err)
-			return time.Time{}, false, now
-		}
-		now = time.Now()
-		u := s.utterances[0]
-		s.written(u, e, due, now)
-		s.pop()
-		s.tellTimings(u)
-		s.charged(u)
+	}
+	return time.Time{}, false
+}
+
+// mayWrite reports whether frames may leave. What the socket has not taken of
+// those before comes first.
+func (s *Session) mayWrite() bool {
+	if s.state.held() || s.state == Ended {
+		return false
 	}
 	s.flushIfBlocked()
-	return time.Time{}, false, now
+	return !s.flushing
 }
 
-func (s *Session) uncork() {
+// gather numbers the frames that are due and hands them to the connection, which
+// keeps them where they lie until release. It reports whether there are any.
+func (s *Session) gather(now time.Time) bool {
+	n := s.dueBy(now)
+	if n > 0 {
+		s.conn.Cork()
+	}
+	for ; s.gathered < n; s.gathered++ {
+		e := s.queue.at(s.gathered)
+		if err := s.conn.WriteFrame(numberAudio(e.message[:e.size], s.sequence+uint64(s.gathered)+1, s.binary)); err != nil { //nolint:gosec // a count
+			_, s.gathered = s.conn.Uncork(), 0
+			s.lost(err)
+			return false
+		}
+	}
+	return n > 0
+}
+
+// dueBy returns how many frames of the utterance that is heard may leave at now:
+// at most as many as are written at once, and as are charged for at once.
+func (s *Session) dueBy(now time.Time) (n int) {
+	most := min(s.queue.n, gatherAtMost)
+	if s.allowance != nil && most > 0 {
+		most = min(most, chargeEvery-int(s.utterances[0].frames%chargeEvery)) //nolint:gosec // less than chargeEvery
+	}
+	for n < most && !s.queue.at(n).end() && !s.pace.dueAfter(n, now).After(now) {
+		n++
+	}
+	return n
+}
+
+// gatherAtMost is of how many frames a write is, at most: a client that does not
+// read is to be noticed.
+const gatherAtMost = 12
+
+// release writes the frames that were gathered, unless they were sent already, at
+// now, and puts down how they have left. It returns what time it has become.
+func (s *Session) release(now time.Time, sent bool) time.Time {
+	n := s.gathered
+	s.gathered = 0
 	if err := s.conn.Uncork(); err != nil {
 		s.lost(err)
-		return
+		return now
 	}
-	s.flushIfBlocked()
-}
-
-// write numbers the frame and hands it to the socket.
-func (s *Session) write(e *entry) error {
-	if err := s.conn.WriteFrame(numberAudio(e.message[:e.size], s.sequence+1, s.binary)); err != nil {
-		return err
+	if !sent {
+		now = time.Now()
 	}
-	s.sequence++
-	return nil
+	u := s.utterances[0]
+	for range n {
+		s.sequence++
+		s.written(u, s.queue.front(), now)
+		s.pop()
+	}
+	s.tellTimings(u)
+	s.charged(u)
+	return now
 }
 
 // pop takes the frame that was written out of the queue.

@@ -65,7 +65,7 @@ func (fiveFrames) Close()                   {}
 // than it can do has less to do.
 func TestWhatIsDueTogetherLeavesTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		hub := NewHub(roomy, fiveFrames{}, nil, slog.New(slog.DiscardHandler), telemetry.Discard{})
+		hub := NewHub(roomy, fiveFrames{}, nil, nil, slog.New(slog.DiscardHandler), telemetry.Discard{})
 		defer hub.Close()
 		if err := hub.Admit(); err != nil {
 			t.Fatal(err)
@@ -108,7 +108,7 @@ func TestFramesLeaveAtTheInterval(t *testing.T) {
 			cfg := roomy
 			cfg.PacingLead, cfg.PacingInterval = 10*FrameDuration, test.interval
 			heard := &ear{}
-			hub := NewHub(cfg, sixteenFrames{}, nil, slog.New(slog.DiscardHandler), heard)
+			hub := NewHub(cfg, sixteenFrames{}, nil, nil, slog.New(slog.DiscardHandler), heard)
 			defer hub.Close()
 			if err := hub.Admit(); err != nil {
 				t.Fatal(err)

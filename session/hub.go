@@ -55,12 +55,12 @@ type Hub struct {
 }
 
 // NewHub returns a hub, which must be closed. Without a journal, nil, sessions
-// can be resumed at this edge alone.
-func NewHub(cfg Config, voices Voices, journal Journal, log *slog.Logger, recorder telemetry.Recorder) *Hub {
+// can be resumed at this edge alone; without senders, each writes for itself.
+func NewHub(cfg Config, voices Voices, journal Journal, newSender func() Sender, log *slog.Logger, recorder telemetry.Recorder) *Hub {
 	h := &Hub{
 		cfg: cfg, voices: voices, log: log, recorder: recorder,
 		began:    time.Now(),
-		clocks:   startClocks(runtime.GOMAXPROCS(0)),
+		clocks:   startClocks(runtime.GOMAXPROCS(0), newSender),
 		queues:   newQueuePool(cfg.QueueFrames),
 		keeper:   newKeeper(journal, cfg.ResumeWindow, log),
 		sessions: map[string]*Session{},

@@ -55,7 +55,7 @@ func TestAnEndThatCannotBeToldIsToldLater(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				cfg := roomy
 				cfg.PacingLead = 5 * FrameDuration // all that the voice says
-				hub := NewHub(cfg, tt.voices, nil, slog.New(slog.DiscardHandler), telemetry.Discard{})
+				hub := NewHub(cfg, tt.voices, nil, nil, slog.New(slog.DiscardHandler), telemetry.Discard{})
 				defer hub.Close()
 				first := hub.Open(&breaking{at: tt.at}, Opening{Params: Params{Pacing: Realtime}, Timings: tt.at == "timings"})
 				for _, message := range tt.say {

@@ -48,7 +48,7 @@ func (s *Session) charge(frames uint64) *Error {
 // charged charges for the frames of u that were written, and fails all that is
 // to be spoken when the client may hear no more. The lock is held.
 func (s *Session) charged(u *utterance) {
-	if u.frames%chargeEvery != 0 {
+	if s.allowance == nil || u.frames%chargeEvery != 0 {
 		return
 	}
 	if problem := s.charge(chargeEvery); problem != nil {
@@ -60,9 +60,12 @@ func (s *Session) charged(u *utterance) {
 	}
 }
 
-// written puts down in the entry of u's frame, for note, how it has left. due is
-// when it might have, unless it came later than that; now is when it has.
-func (s *Session) written(u *utterance, e *entry, due, now time.Time) {
+// written puts down in the entry of u's frame, for note, how it has left, at now.
+func (s *Session) written(u *utterance, e *entry, now time.Time) {
+	due := s.pace.due()
+	if s.dueAt.After(due) {
+		due = s.dueAt // it waited for those it leaves with
+	}
 	e.written, e.depth = now.Sub(s.hub.began), int32(s.queue.n) //nolint:gosec // the queue is no longer than that
 	e.late = now.Sub(latest(s.hub.began.Add(e.received), due, s.released))
 	u.frames++

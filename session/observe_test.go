@@ -72,7 +72,7 @@ func (v saying) Speak(ctx context.Context, script *Script, _ *uint64, emit func(
 
 // listenTo has a session of the voice speak, to the conn and the ear.
 func listenTo(voices Voices, conn Conn, e *ear, talk func(*Session)) {
-	hub := NewHub(roomy, voices, nil, slog.New(slog.DiscardHandler), e)
+	hub := NewHub(roomy, voices, nil, nil, slog.New(slog.DiscardHandler), e)
 	defer hub.Close()
 	s := hub.Open(conn, Opening{Params: Params{Pacing: Realtime}})
 	defer s.Close()
@@ -193,7 +193,7 @@ func (p *purse) Spoken(audio time.Duration) *Error {
 
 // listenAllowed has a hub whose voice has so many frames to say to anything.
 func listenAllowed(a Allowance, pacing Pacing, talk func(*Hub, Opening), frames int) {
-	hub := NewHub(roomy, again{saying{frames: frames}}, nil, slog.New(slog.DiscardHandler), telemetry.Discard{})
+	hub := NewHub(roomy, again{saying{frames: frames}}, nil, nil, slog.New(slog.DiscardHandler), telemetry.Discard{})
 	defer hub.Close()
 	talk(hub, Opening{Params: Params{Pacing: pacing}, Allowance: a})
 }

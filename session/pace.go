@@ -39,16 +39,25 @@ func (p *pace) due() time.Time {
 	return p.playedAt.Add(FrameDuration - p.lead)
 }
 
+// dueAfter returns when the frame may leave that has so many before it, if those
+// leave at now.
+func (p *pace) dueAfter(frames int, now time.Time) time.Time {
+	if frames == 0 || p.unpaced {
+		return p.due()
+	}
+	played := p.playedAt
+	if played.Before(now) {
+		played = now
+	}
+	return played.Add(time.Duration(frames+1)*FrameDuration - p.lead)
+}
+
 // wake returns when to look again for a frame that is not due yet: when as many
 // are due as leave at once.
 func (p *pace) wake() time.Time { return p.due().Add(p.gather) }
 
 // ahead reports whether the client has its lead, so that a frame may wait.
 func (p *pace) ahead(now time.Time) bool { return p.playedAt.Sub(now) >= p.lead }
-
-// several reports whether more than one frame may leave by now: the lead, or what
-// a late wake-up has to catch up on.
-func (p *pace) several(now time.Time) bool { return !p.due().Add(FrameDuration).After(now) }
 
 // restart begins the schedule anew: a client that said STOP has dropped what it
 // had not played, and needs the lead again.

@@ -9,12 +9,15 @@ import (
 // Its methods are safe for concurrent use, but for WriteText and WriteFrame,
 // which the session calls one at a time.
 type Conn interface {
-	// WriteText hands over one message, WriteFrame one that has WebSocket's header
-	// already. What the socket does not take at once is kept, and Blocked reports
-	// it; an error means that the connection is lost. p is not kept.
+	// WriteText hands over one message. What the socket does not take at once is
+	// kept, and Blocked reports it; an error means that the connection is lost. p is
+	// not kept.
 	WriteText(p []byte) error
+	// WriteFrame hands over one that has WebSocket's header already, between Cork and
+	// Uncork: until then p must stay as it is.
 	WriteFrame(p []byte) error
-	// Cork has messages gathered until Uncork hands them over, or there are many.
+	// Cork has messages gathered until Uncork writes them, or a Sender does, or there
+	// are many.
 	Cork()
 	Uncork() error
 	// Blocked reports whether bytes of earlier messages still wait for the socket.
@@ -29,6 +32,14 @@ type Conn interface {
 	Close(code int, reason string)
 	// Abort lets the reader go at once.
 	Abort()
+}
+
+// Sender writes for many connections at once.
+type Sender interface {
+	// Send writes what each has gathered, with fewer system calls than there are
+	// connections. What it cannot write, and what came of it, is for Uncork.
+	Send(conns []Conn)
+	Close()
 }
 
 // Speaker reaches the workers for one session.

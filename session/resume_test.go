@@ -9,7 +9,7 @@ import (
 
 // Who has the token but is somebody else does not even disturb the session.
 func TestAnotherClientDisturbsNothing(t *testing.T) {
-	hub := NewHub(roomy, fiveFrames{}, nil, slog.New(slog.DiscardHandler), telemetry.Discard{})
+	hub := NewHub(roomy, fiveFrames{}, nil, nil, slog.New(slog.DiscardHandler), telemetry.Discard{})
 	defer hub.Close()
 	s := hub.Open(&wire{}, Opening{Params: Params{Pacing: Realtime}, Client: "ann"})
 	defer s.Close()

@@ -41,6 +41,7 @@ type Session struct {
 	flushing   bool         // the flushing goroutine runs
 	accepted   uint64       // utterances
 	sequence   uint64       // of the last frame written
+	gathered   int          // frames that the connection has and has not written
 	position   uint64       // sequence that the last frame spoken has or will have
 	skip       uint64       // frames yet to be spoken that the client has; the speaking goroutine's
 	noSkip     bool         // they will not be spoken any more

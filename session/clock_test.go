@@ -1,0 +1,110 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/voxedge/voxedge/telemetry"
+)
+
+// postbag is a Sender that notes for how many connections it sent at once.
+type postbag struct {
+	sizes  *[]int
+	closed *int
+}
+
+func (p postbag) Send(conns []Conn) {
+	*p.sizes = append(*p.sizes, len(conns))
+	for _, c := range conns {
+		c := c.(*bagged)
+		c.sent += c.gathered
+		c.gathered = 0
+	}
+}
+
+func (p postbag) Close() { *p.closed++ }
+
+// bagged is a Conn that counts which way its frames leave.
+type bagged struct {
+	wire
+	gathered, sent, uncorked int
+	panics, breaks           bool // at its twelfth frame
+}
+
+func (b *bagged) WriteFrame(p []byte) error {
+	if !b.corked {
+		return errors.New("a frame outside Cork and Uncork")
+	}
+	b.gathered++
+	if b.panics && b.sent+b.uncorked+b.gathered == 12 {
+		panic("as the test wants it")
+	}
+	return b.wire.WriteFrame(p)
+}
+
+func (b *bagged) Uncork() error {
+	b.uncorked += b.gathered
+	b.gathered = 0
+	if b.breaks && b.sent+b.uncorked >= 12 {
+		return errors.New("as the test wants it")
+	}
+	return b.wire.Uncork()
+}
+
+// After the lead, which each has at once, all frames of a hundred sessions leave
+// through the clock's sender, as many together as may be. What goes wrong with one
+// of them is its own.
+func TestClockSendsForManyAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const sessions, lead, frames = 100, 10, 16
+		cfg := roomy
+		cfg.MaxSessions, cfg.PacingLead = sessions, lead*FrameDuration
+		var sizes []int
+		closed, clocks := 0, 0
+		hub := NewHub(cfg, sixteenFrames{}, nil, func() Sender {
+			clocks++
+			return postbag{&sizes, &closed}
+		}, slog.New(slog.DiscardHandler), telemetry.Discard{})
+		hub.clocks.all = hub.clocks.all[:1] // all sessions with one
+		conns := make([]*bagged, sessions)
+		open := make([]*Session, sessions)
+		for i := range conns {
+			conns[i] = &bagged{panics: i == 5, breaks: i == 7}
+			open[i] = hub.Open(conns[i], Opening{Params: Params{Pacing: Realtime}})
+			open[i].Receive([]byte(`{"type":"text","text":"sixteen"}`))
+		}
+		synctest.Wait()
+		time.Sleep(time.Second) // of synctest's clock: all are spoken
+		synctest.Wait()
+		for i, c := range conns {
+			open[i].mu.Lock()
+			last := c.writes[len(c.writes)-1][0]
+			got := fmt.Sprintf("%d at once and %d by the sender, then %s", c.uncorked, c.sent, last)
+			open[i].mu.Unlock()
+			want := "10 at once and 6 by the sender, then utterance_end"
+			switch {
+			case c.panics:
+				want = "11 at once and 1 by the sender, then session_end" // the twelfth was never sent: it is dropped with the session
+			case c.breaks:
+				want = "10 at once and 2 by the sender, then audio"
+			}
+			if got != want {
+				t.Errorf("session %d: %s, want %s", i, got, want)
+			}
+			open[i].Close()
+		}
+		want := "[64 36 64 35 64 34 64 34 64 34 64 34]"
+		if got := fmt.Sprint(sizes); got != want {
+			t.Errorf("sent for so many at once: %s, want %s", got, want)
+		}
+		hub.clocks.all = hub.clocks.all[:clocks] // to be closed
+		hub.Close()
+		if closed != clocks {
+			t.Errorf("%d senders of %d are closed", closed, clocks)
+		}
+	})
+}
