@@ -25,7 +25,7 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
-	if attackOnly() {
+	if attackOnly() || forbiddenOnly() {
 		return
 	}
 	dir, err := os.MkdirTemp("", "voxedge-e2e-")

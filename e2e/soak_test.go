@@ -94,8 +94,8 @@ func TestSoak(t *testing.T) {
 	s.worker("w2")
 	var edges []*process
 	var urls []string
-	for range 2 {
-		edge, url := s.edge("MAX_CONNECTIONS=1000")
+	for _, ring := range []string{"true", "false"} { // clients go from one to the other
+		edge, url := s.edge("MAX_CONNECTIONS=1000", "IO_URING="+ring)
 		edge.await(1, "worker is healthy", "worker", "w1")
 		edge.await(1, "worker is healthy", "worker", "w2")
 		edges, urls = append(edges, edge), append(urls, url)
