@@ -20,7 +20,9 @@ type ring struct {
 	completions     []completion
 	head, tail      *atomic.Uint32 // of the completions; the first is ours
 	next            *atomic.Uint32 // where the next submission goes
+	buffers         [][]byte       // what is to be sent: the kernel has numbers for addresses, which keep nothing alive
 	results         []int32
+	refused         error // by the last call that was
 }
 
 // notTried is the result of a send that the kernel was not asked for.
@@ -75,14 +77,14 @@ func newRing(size int) (r *ring, err error) {
 	if errno != 0 {
 		return nil, fmt.Errorf("io_uring_setup: %w", errno)
 	}
-	r = &ring{fd: int(fd), results: make([]int32, 0, size)}
+	r = &ring{fd: int(fd), buffers: make([][]byte, 0, size), results: make([]int32, 0, size)}
 	defer func() {
 		if err != nil {
 			r.close()
 		}
 	}()
 	if params.features&oneMapping == 0 {
-		return nil, errors.New("io_uring is that of a kernel before 5.6")
+		return nil, errors.New("io_uring is that of a kernel before 5.4")
 	}
 	queues := max(params.submission.array+4*params.submissions, params.completion.completions+params.completions*uint32(unsafe.Sizeof(completion{})))
 	if r.queues, err = unix.Mmap(r.fd, 0, int(queues), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE); err != nil {
@@ -116,7 +118,7 @@ func (r *ring) try() error {
 	case 1:
 		return nil
 	case notTried:
-		return errors.New("io_uring_enter is refused")
+		return fmt.Errorf("io_uring_enter: %w", r.refused)
 	default:
 		return fmt.Errorf("io_uring's send: %w", syscall.Errno(-result))
 	}
@@ -134,7 +136,7 @@ func (r *ring) add(fd int, p []byte) bool {
 		operation: opSend, fd: int32(fd), sendFlags: unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL,
 		address: uint64(uintptr(unsafe.Pointer(&p[0]))), length: uint32(len(p)), user: uint64(n),
 	}
-	r.results = append(r.results, notTried)
+	r.buffers, r.results = append(r.buffers, p), append(r.results, notTried)
 	return true
 }
 
@@ -156,6 +158,7 @@ func (r *ring) send() []int32 {
 			waiting -= uint32(n)
 		case errno == unix.EINTR:
 		case waiting > 0: // the kernel takes no more
+			r.refused = errno
 			r.next.Add(-waiting)
 			open -= waiting
 			waiting = 0
@@ -164,6 +167,8 @@ func (r *ring) send() []int32 {
 		}
 		open -= r.reap(results)
 	}
+	clear(r.buffers)
+	r.buffers = r.buffers[:0]
 	return results
 }
 

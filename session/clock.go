@@ -12,8 +12,7 @@ const (
 )
 
 // clocks pace all sessions from a few goroutines: a wake-up serves every
-// session that is due, where a timer a session would cost a wake-up a frame. The
-// fewer they are, the more is done in one; a core can send for thousands of sessions.
+// session that is due, where a timer a session would cost a wake-up a frame.
 // A clock never waits for a session: it writes to sockets that do not block.
 type clocks struct {
 	all  []*clock
@@ -22,17 +21,25 @@ type clocks struct {
 	done sync.WaitGroup
 }
 
-func startClocks(n int, newSender func() Sender) *clocks {
+// startClocks starts one for each core, or one for two of them if they have senders:
+// the more sessions a clock has, the more leaves with one call, and it can send for
+// thousands.
+func startClocks(cores int, newSender func() Sender) *clocks {
 	c := &clocks{stop: make(chan struct{})}
-	for range n {
-		k := &clock{start: time.Now(), wake: make(chan struct{}, 1), together: 1}
-		if newSender != nil {
-			k.sender = newSender()
+	if newSender != nil {
+		for range (cores + 1) / 2 {
+			if sender := newSender(); sender != nil {
+				c.all = append(c.all, &clock{sender: sender, together: SendAtOnce})
+			}
 		}
-		if k.sender != nil {
-			k.together = SendAtOnce
+	}
+	if len(c.all) == 0 {
+		for range cores {
+			c.all = append(c.all, &clock{together: 1})
 		}
-		c.all = append(c.all, k)
+	}
+	for _, k := range c.all {
+		k.start, k.wake = time.Now(), make(chan struct{}, 1)
 		c.done.Go(func() { k.run(c.stop) })
 	}
 	return c
@@ -159,9 +166,8 @@ func (c *clock) serve(slot int64, now time.Time) time.Time {
 // finish has the sessions that have begun write, and returns what time it has
 // become.
 func (c *clock) finish(now time.Time) time.Time {
-	sent := c.sender != nil
+	sent := c.send()
 	if sent {
-		c.send()
 		now = time.Now()
 	}
 	for i, s := range c.begun {
@@ -175,18 +181,20 @@ func (c *clock) finish(now time.Time) time.Time {
 	return now
 }
 
-// send sends what the sessions that have begun have gathered.
-func (c *clock) send() {
+// send sends what the sessions that have begun have gathered, if there are several.
+func (c *clock) send() bool {
+	if len(c.begun) < 2 {
+		return false
+	}
 	for _, s := range c.begun {
 		if s.gathered > 0 {
 			c.conns = append(c.conns, s.conn)
 		}
 	}
-	if len(c.conns) > 0 {
-		c.sender.Send(c.conns)
-	}
+	c.sender.Send(c.conns)
 	clear(c.conns)
 	c.conns = c.conns[:0]
+	return true
 }
 
 // nextSlot returns when the next session is due, since start.

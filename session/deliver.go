@@ -138,7 +138,6 @@ func (s *Session) beginTick(now time.Time) (ok bool) {
 	defer s.guard()
 	defer func() {
 		if !ok {
-			_, s.gathered = s.conn.Uncork(), 0
 			s.mu.Unlock()
 		}
 	}()
@@ -201,8 +200,7 @@ func (s *Session) gather(now time.Time) bool {
 	for ; s.gathered < n; s.gathered++ {
 		e := s.queue.at(s.gathered)
 		if err := s.conn.WriteFrame(numberAudio(e.message[:e.size], s.sequence+uint64(s.gathered)+1, s.binary)); err != nil { //nolint:gosec // a count
-			_, s.gathered = s.conn.Uncork(), 0
-			s.lost(err)
+			s.broken(s.gathered, err)
 			return false
 		}
 	}
@@ -232,7 +230,7 @@ func (s *Session) release(now time.Time, sent bool) time.Time {
 	n := s.gathered
 	s.gathered = 0
 	if err := s.conn.Uncork(); err != nil {
-		s.lost(err)
+		s.broken(n, err)
 		return now
 	}
 	if !sent {
@@ -247,6 +245,15 @@ func (s *Session) release(now time.Time, sent bool) time.Time {
 	s.tellTimings(u)
 	s.charged(u)
 	return now
+}
+
+// broken ends the session for its connection has failed with so many frames in its
+// hands. They are counted as written: some may have left, and the client may come
+// back for what follows.
+func (s *Session) broken(frames int, err error) {
+	s.note()                     // of those before, which it numbers by the last
+	s.sequence += uint64(frames) //nolint:gosec // a count
+	s.lost(err)
 }
 
 // pop takes the frame that was written out of the queue.

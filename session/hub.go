@@ -60,7 +60,7 @@ func NewHub(cfg Config, voices Voices, journal Journal, newSender func() Sender,
 	h := &Hub{
 		cfg: cfg, voices: voices, log: log, recorder: recorder,
 		began:    time.Now(),
-		clocks:   startClocks((runtime.GOMAXPROCS(0)+1)/2, newSender),
+		clocks:   startClocks(runtime.GOMAXPROCS(0), newSender),
 		queues:   newQueuePool(cfg.QueueFrames),
 		keeper:   newKeeper(journal, cfg.ResumeWindow, log),
 		sessions: map[string]*Session{},

@@ -6,8 +6,8 @@ import (
 )
 
 // Conn is the client's end of a session: a WebSocket whose writes do not wait.
-// Its methods are safe for concurrent use, but for WriteText and WriteFrame,
-// which the session calls one at a time.
+// Its methods are safe for concurrent use, but for WriteText, Cork, WriteFrame and
+// Uncork, which the session calls one at a time.
 type Conn interface {
 	// WriteText hands over one message. What the socket does not take at once is
 	// kept, and Blocked reports it; an error means that the connection is lost. p is

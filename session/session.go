@@ -41,7 +41,7 @@ type Session struct {
 	flushing   bool         // the flushing goroutine runs
 	accepted   uint64       // utterances
 	sequence   uint64       // of the last frame written
-	gathered   int          // frames that the connection has and has not written
+	gathered   int          // frames that the connection was handed and has not released
 	position   uint64       // sequence that the last frame spoken has or will have
 	skip       uint64       // frames yet to be spoken that the client has; the speaking goroutine's
 	noSkip     bool         // they will not be spoken any more
@@ -325,6 +325,7 @@ func (s *Session) farewell(closeCode int, reason string) {
 // finish ends the session on the edge's side, and leaves its record if the
 // client may come back. The lock is held.
 func (s *Session) finish(reason string, closeCode int, cause error, leave bool) {
+	_, s.gathered = s.conn.Uncork(), 0 // before the memory of its frames goes
 	if leave {
 		s.hub.keeper.leave(s.record())
 	} else if reason != resumedElsewhere {
