@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -97,9 +98,13 @@ func TestClockSendsForManyAtOnce(t *testing.T) {
 			}
 			open[i].Close()
 		}
-		want := "[64 36 64 35 64 34 64 34 64 34 64 34]"
-		if got := fmt.Sprint(sizes); got != want {
-			t.Errorf("sent for so many at once: %s, want %s", got, want)
+		// A session that is busy as its turn comes, being saved perhaps, ends a batch early.
+		sum := 0
+		for _, n := range sizes {
+			sum += n
+		}
+		if want := sessions + sessions - 1 + 4*(sessions-2); sum != want || slices.Max(sizes) != SendAtOnce || len(sizes) > sum/10 {
+			t.Errorf("%d were sent for, in batches of %d, want %d, in some of %d", sum, sizes, want, SendAtOnce)
 		}
 		hub.clocks.all = hub.clocks.all[:clocks] // to be closed
 		hub.Close()
