@@ -112,14 +112,19 @@ func (e *examination) checkHandshake(ctx context.Context) Step {
 		return ok("handshake", "101 %s", millis(time.Since(began)))
 	case response != nil:
 		return e.badStatus(response, err)
-	case strings.Contains(err.Error(), "remote error: tls:"): // TLS 1.3 says so after its handshake
-		return e.failed("handshake", TLSFailed, nil, "%v", err)
+	case saysTLS(raw.err), saysTLS(err): // TLS 1.3 says so after its handshake, to who reads or to who writes
+		return e.failed("handshake", TLSFailed, nil, "%v", firstOf(raw.err, err))
 	case len(raw.first) == 0:
 		return e.noAnswer("handshake", patience, raw.err, err)
 	case raw.first[0] == 0x15, bytes.HasPrefix(raw.first, []byte{0x16, 3}): // a TLS alert, or greeting
 		return e.plainToTLS("handshake", "the answer to plain HTTP is a TLS record")
 	}
 	return e.otherProgram("handshake", "it says %s, which is not HTTP", excerpt([]byte(e.hidden(string(raw.first)))))
+}
+
+// saysTLS reports whether the other side has said what is wrong with the TLS.
+func saysTLS(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "remote error: tls:")
 }
 
 func (e *examination) otherProgram(step, evidence string, args ...any) Step {
