@@ -45,9 +45,9 @@ type measuring struct {
 	window window
 }
 
-// warmUp is how many messages each session hears before the window: twice the
-// lead.
-const warmUp = 20
+// warmUp is how many messages each session hears before the window: by then all
+// memory that is used again and again is there.
+const warmUp = 100
 
 // listenAll has n sessions listen and measures for as long as lasting; cost is
 // called at the begin and the end of it.
