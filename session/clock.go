@@ -66,6 +66,7 @@ type clock struct {
 	inbox    atomic.Pointer[Session]
 	sleeping atomic.Int64 // until when, in nanoseconds since start
 	wake     chan struct{}
+	lateSlot atomic.Int64 // the last in which a frame was late
 
 	slots  [clockSlots]*Session
 	cursor int64 // the last slot served, counted from start
@@ -95,6 +96,13 @@ func (c *clock) add(s *Session) {
 		default:
 		}
 	}
+}
+
+// late reports whether a frame that is late may go with the sessions of the next slot:
+// where others were late in this one, and so are too many to write one by one.
+func (c *clock) late(now time.Time) bool {
+	slot := int64(now.Sub(c.start) / clockGrain)
+	return c.sender != nil && c.lateSlot.Swap(slot) == slot
 }
 
 func (c *clock) run(stop <-chan struct{}) {

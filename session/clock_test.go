@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -112,4 +113,72 @@ func TestClockSendsForManyAtOnce(t *testing.T) {
 			t.Errorf("%d senders of %d are closed", closed, clocks)
 		}
 	})
+}
+
+// asItSpeaks is a voice of real-time pace: it makes eight frames, 20 ms apart, in the
+// middle of a slot of the clock.
+type asItSpeaks struct{ fiveFrames }
+
+func (asItSpeaks) Speaker(string, Params, string) Speaker { return asItSpeaks{} }
+
+func (asItSpeaks) Speak(_ context.Context, _ *Script, _ *uint64, emit func(Frame) error) error {
+	time.Sleep(clockGrain / 2)
+	for range 8 {
+		if err := emit(Frame{PCM: make([]byte, FrameBytes), Received: time.Now()}); err != nil {
+			return err
+		}
+		time.Sleep(FrameDuration)
+	}
+	return nil
+}
+
+// Frames that a worker makes no sooner than they are due leave as they come. Of many
+// that come within a slot only the first does, and the others leave at its end, with
+// few system calls; but first frames never wait.
+func TestLateFramesOfManyLeaveTogether(t *testing.T) {
+	for _, test := range []struct {
+		sessions         int
+		sender           bool
+		atOnce, together int
+		wait             time.Duration
+	}{
+		{1, true, 8, 0, 0},
+		{100, false, 800, 0, 0},
+		{100, true, 100 + 7, 7 * 99, clockGrain / 2},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			cfg := roomy
+			cfg.MaxSessions = test.sessions
+			var sizes []int
+			var newSender func() Sender
+			if closed := 0; test.sender {
+				newSender = func() Sender { return postbag{&sizes, &closed} }
+			}
+			heard := &ear{}
+			hub := NewHub(cfg, asItSpeaks{}, nil, newSender, slog.New(slog.DiscardHandler), heard)
+			defer hub.Close()
+			all := hub.clocks.all
+			hub.clocks.all = all[:1] // all sessions with one
+			defer func() { hub.clocks.all = all }()
+			conns := make([]*bagged, test.sessions)
+			for i := range conns {
+				conns[i] = &bagged{}
+				s := hub.Open(conns[i], Opening{Params: Params{Pacing: Realtime}})
+				defer s.Close()
+				s.Receive([]byte(`{"type":"text","text":"as it speaks"}`))
+			}
+			time.Sleep(time.Second) // of synctest's clock: all are spoken
+			synctest.Wait()
+			atOnce, together := 0, 0
+			for _, c := range conns {
+				atOnce, together = atOnce+c.uncorked, together+c.sent
+			}
+			if atOnce != test.atOnce || together != test.together || len(sizes) > 2*7 {
+				t.Errorf("%d sessions: %d frames left at once and %d together, in %v, want %d and %d", test.sessions, atOnce, together, sizes, test.atOnce, test.together)
+			}
+			if heard.wait != test.wait {
+				t.Errorf("%d sessions: a frame waited for %s, want %s", test.sessions, heard.wait, test.wait)
+			}
+		})
+	}
 }

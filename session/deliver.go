@@ -62,7 +62,7 @@ func (s *Session) enqueue(u *utterance, f Frame) error {
 		e.parent = u.spans.Parent(f.Traceparent)
 	}
 	s.position++
-	s.deliverQueued(now)
+	s.deliverQueued(u, now)
 	return nil
 }
 
@@ -84,12 +84,15 @@ func (s *Session) enqueueEnd(u *utterance, skipped uint64, err error) {
 }
 
 // deliverQueued delivers a frame that was just queued, if nothing waits before it
-// that it will go with. Without pacing, frames for a client that has its lead are
-// gathered, for a frame's time or until there are many: one write then does for
-// all. The lock is held.
-func (s *Session) deliverQueued(now time.Time) {
+// that it will go with. The first of an utterance leaves at once; one that comes late
+// goes with those of other sessions, where many do. Without pacing, frames for a client
+// that has its lead are gathered, for a frame's time or until there are many: one write
+// then does for all. The lock is held.
+func (s *Session) deliverQueued(u *utterance, now time.Time) {
 	switch {
 	case !s.pace.unpaced && s.queue.n > 1:
+	case !s.pace.unpaced && s.position > u.first && s.clock.late(now):
+		s.deliverAt(now)
 	case s.pace.unpaced && s.queue.low() && s.pace.ahead(now):
 		s.deliverAt(now.Add(FrameDuration))
 	default:

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,13 +14,17 @@ import (
 // ear is a Recorder that keeps what frames sounded like.
 type ear struct {
 	telemetry.Discard
-	calls     int
-	lateness  time.Duration
-	underruns int
+	mu             sync.Mutex // of what it hears of many sessions
+	calls          int
+	wait, lateness time.Duration
+	underruns      int
 }
 
-func (e *ear) Frames(_, lateness *telemetry.Distribution, underruns int) {
+func (e *ear) Frames(waits, lateness *telemetry.Distribution, underruns int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	e.calls++
+	e.wait = max(e.wait, waits.Max)
 	e.lateness = max(e.lateness, lateness.Max)
 	e.underruns += underruns
 }
