@@ -14,7 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/coder/websocket"
+	"github.com/fasthttp/websocket"
 
 	"github.com/voxedge/voxedge/session"
 )
@@ -173,12 +173,12 @@ func stampOf(b []byte) time.Time {
 	return time.Unix(0, int64(binary.LittleEndian.Uint64(b))) //nolint:gosec // as it was written
 }
 
-// edgeListener is a client of the edge.
+// edgeListener is a client of the edge. Its library is that which costs least to read
+// with: the machine is to be the edge's, as it is the relay's.
 type edgeListener struct {
 	ctx    context.Context
 	ws     *websocket.Conn
 	buffer []byte
-	binary bool
 }
 
 // utterance is longer than any window.
@@ -188,7 +188,7 @@ func dialEdge(url string, binary bool) func(context.Context) (listener, error) {
 	return func(ctx context.Context) (listener, error) {
 		l, err := openSession(ctx, url, binary)
 		if err == nil {
-			err = l.ws.Write(ctx, websocket.MessageText, []byte(utterance))
+			err = l.speak()
 		}
 		return l, err
 	}
@@ -196,16 +196,15 @@ func dialEdge(url string, binary bool) func(context.Context) (listener, error) {
 
 // openSession connects and hears the greeting.
 func openSession(ctx context.Context, url string, binary bool) (*edgeListener, error) {
-	options := &websocket.DialOptions{}
+	dialer := websocket.Dialer{ReadBufferSize: 8 << 10}
 	if binary {
-		options.Subprotocols = []string{session.BinaryProtocol}
+		dialer.Subprotocols = []string{session.BinaryProtocol}
 	}
-	ws, _, err := websocket.Dial(ctx, url, options) //nolint:bodyclose // Dial has closed it
+	ws, _, err := dialer.DialContext(ctx, url, nil) //nolint:bodyclose // there is none
 	if err != nil {
 		return nil, fmt.Errorf("the edge: %w", err)
 	}
-	ws.SetReadLimit(1 << 20)
-	l := &edgeListener{ctx: ctx, ws: ws, buffer: make([]byte, 8<<10), binary: binary}
+	l := &edgeListener{ctx: ctx, ws: ws, buffer: make([]byte, 8<<10)}
 	_, message, err := l.read()
 	if err == nil && !bytes.Contains(message, []byte("session_start")) {
 		err = fmt.Errorf("the edge begins with %.200s", message)
@@ -213,23 +212,21 @@ func openSession(ctx context.Context, url string, binary bool) (*edgeListener, e
 	return l, err
 }
 
-func (l *edgeListener) read() (websocket.MessageType, []byte, error) {
-	kind, r, err := l.ws.Reader(l.ctx)
+func (l *edgeListener) speak() error {
+	return l.ws.WriteMessage(websocket.TextMessage, []byte(utterance))
+}
+
+// read returns a message, or as much of it as the buffer holds.
+func (l *edgeListener) read() (kind int, message []byte, err error) {
+	kind, r, err := l.ws.NextReader()
 	if err != nil {
 		return kind, nil, err
 	}
-	n := 0
-	for n < len(l.buffer) {
-		m, err := r.Read(l.buffer[n:])
-		n += m
-		if errors.Is(err, io.EOF) {
-			return kind, l.buffer[:n], nil
-		}
-		if err != nil {
-			return kind, nil, err
-		}
+	n, err := io.ReadFull(r, l.buffer)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = nil
 	}
-	return kind, l.buffer[:n], nil
+	return kind, l.buffer[:n], err
 }
 
 const binaryHeader = 16
@@ -240,7 +237,7 @@ func (l *edgeListener) next() (int, time.Time, error) {
 		switch {
 		case err != nil:
 			return 0, time.Time{}, err
-		case kind == websocket.MessageBinary:
+		case kind == websocket.BinaryMessage:
 			return len(message) + 4, stampOf(message[binaryHeader:]), nil // with WebSocket's own header
 		case bytes.HasPrefix(message, []byte(`{"type":"audio"`)):
 			return len(message) + 4, time.Time{}, nil
@@ -261,10 +258,10 @@ func (l *edgeListener) next() (int, time.Time, error) {
 func (l *edgeListener) speakLater() error {
 	select {
 	case <-time.After(time.Second):
-		return l.ws.Write(l.ctx, websocket.MessageText, []byte(utterance))
+		return l.speak()
 	case <-l.ctx.Done():
 		return l.ctx.Err()
 	}
 }
 
-func (l *edgeListener) close() { _ = l.ws.CloseNow() }
+func (l *edgeListener) close() { _ = l.ws.Close() }
