@@ -58,6 +58,7 @@ type Pool struct {
 	calls  sync.WaitGroup // calls that outlive the session they are made for
 
 	workers atomic.Pointer[[]*Worker]
+	looked  atomic.Bool // the source has been asked at least once
 
 	mu        sync.Mutex         // guards what follows, and who may replace workers
 	known     map[string]*Worker // by name and address
@@ -111,6 +112,7 @@ func (p *Pool) refresh(ctx context.Context, named string) {
 		}
 	}
 	p.sourceErr = err
+	defer p.looked.Store(true)
 	if err != nil {
 		return
 	}
@@ -206,6 +208,14 @@ func (p *Pool) Workers() (healthy, known int) {
 		}
 	}
 	return healthy, len(all)
+}
+
+// pick chooses a worker, or says why there is none.
+func (p *Pool) pick(need want) (*Worker, error) {
+	if !p.looked.Load() {
+		return nil, &noWorker{why: "workers have not been looked up yet", rest: checkedSoon}
+	}
+	return p.router.pick(*p.workers.Load(), need)
 }
 
 // Speaker opens a session's way to the workers. It asks none until there is

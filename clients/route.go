@@ -1,6 +1,7 @@
 package clients
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -39,7 +40,7 @@ type want struct {
 // noWorker says why no worker fits.
 type noWorker struct {
 	why     string
-	rest    time.Duration // when positive, one that only rests will be back by then
+	rest    time.Duration // when positive, one that only rests will be back by then, or it will be known of more whether they fit
 	lacking string        // what the client asks for and none of those that are well has, or empty
 }
 
@@ -68,6 +69,10 @@ func (r *router) pick(workers []*Worker, need want) (*Worker, error) {
 	}
 }
 
+// checkedSoon is when to look again for workers that were not looked up, or not
+// checked, so far: an edge that has just started knows of none.
+const checkedSoon = 10 * time.Millisecond
+
 // fitting returns the best tier of workers: those not avoided before those
 // avoided, and those that have the model resident before those that can load it.
 func fitting(workers []*Worker, need want, now time.Time) ([]*Worker, error) {
@@ -83,6 +88,9 @@ func fitting(workers []*Worker, need want, now time.Time) ([]*Worker, error) {
 			able++
 		}
 		switch {
+		case errors.Is(w.state.Load().err, errUnchecked):
+			reasons[reason]++
+			none.wait(checkedSoon)
 		case reason != "":
 			reasons[reason]++
 		case need.refused[w]:

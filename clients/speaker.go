@@ -23,7 +23,7 @@ const (
 	maxAttempts = 4
 	maxRefusals = 16 // of a session, by workers that are full or want it not
 	// maxRest is how long one utterance waits for workers that rest after a
-	// failure, when there is no other.
+	// failure, or are not checked yet, when there is no other.
 	maxRest     = 2 * time.Second
 	callTimeout = 2 * time.Second // for EndSession and Control
 )
@@ -69,7 +69,7 @@ func (s *speaker) Speak(ctx context.Context, script *session.Script, skip *uint6
 			return again
 		}
 		if _, failed := errors.AsType[*workerFault](err); !failed {
-			continue // it only waited for one to have rested
+			continue // it only waited for one to have rested, or to be checked
 		}
 		s.pool.cfg.Recorder.FailedOver()
 		trace.SpanFromContext(ctx).AddEvent("failover", trace.WithAttributes(
@@ -90,7 +90,7 @@ type attempts struct {
 }
 
 // again returns nil when another try is worth it after err, and otherwise the
-// error to end with. It waits for a worker that only rests.
+// error to end with. It waits for a worker that only rests, or is new.
 func (a *attempts) again(ctx context.Context, err error) error {
 	if fault, ok := errors.AsType[*workerFault](err); ok {
 		return a.afterFault(fault)
@@ -147,8 +147,7 @@ func (s *speaker) start(ctx context.Context, tried *attempts) (*Worker, error) {
 		return bound, nil
 	}
 	s.leave()
-	w, err := s.pool.router.pick(*s.pool.workers.Load(),
-		want{model: s.params.Model, prefer: settled, language: s.params.Language, avoid: tried.avoid, refused: tried.refused})
+	w, err := s.pool.pick(want{model: s.params.Model, prefer: settled, language: s.params.Language, avoid: tried.avoid, refused: tried.refused})
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -71,6 +72,58 @@ func TestWithoutAWorkerTheClientIsToldWhy(t *testing.T) {
 				t.Errorf("the error is %q, want that it says %q", err, tt.why)
 			}
 		})
+	}
+}
+
+// lateLookup is a Source that says nothing until it is let.
+type lateLookup struct {
+	Static
+	asked, answer chan struct{}
+}
+
+func (l lateLookup) Workers(ctx context.Context) ([]Announcement, error) {
+	close(l.asked)
+	select {
+	case <-l.answer:
+		return l.Static, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// An edge that has just started knows of no worker, and a worker that has just come
+// is not checked: text waits for that, and does not fail.
+func TestTextWaitsForTheFirstLookAtTheWorkers(t *testing.T) {
+	checked, well := make(chan struct{}), make(chan struct{})
+	w := startWorker(t, "a", func(w *ttsWorker) {
+		w.limits = []grpc.ServerOption{grpc.UnaryInterceptor(func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+			if info.FullMethod == proto.TTSService_ListModels_FullMethodName { // the check's last call
+				close(checked)
+				<-well
+			}
+			return handle(ctx, request)
+		})}
+	})
+	source := lateLookup{Static{w.announcement()}, make(chan struct{}), make(chan struct{})}
+	e := startEdgeAt(t, poolConfig(), source)
+	expectWait := func(when string) {
+		t.Helper()
+		_, err := e.pool.pick(want{})
+		if none, ok := errors.AsType[*noWorker](err); !ok || none.rest != checkedSoon {
+			t.Errorf("%s, who asks for a worker gets %v, want that they are told to wait", when, err)
+		}
+	}
+	spoken := make(chan error, 1)
+	s := e.session("s", session.Params{})
+	<-source.asked
+	expectWait("before the lookup")
+	go func() { spoken <- e.speak(s, "text", (&ear{}).emit) }()
+	close(source.answer)
+	<-checked
+	expectWait("before the check")
+	close(well)
+	if err := <-spoken; err != nil {
+		t.Errorf("text that comes before the check is over: %v", err)
 	}
 }
 
