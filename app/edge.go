@@ -142,6 +142,20 @@ func newSenders(wanted bool, log *slog.Logger) func() session.Sender {
 	}
 }
 
+// How much heap there is, at the most, in bytes: of a session that speaks, with what
+// gRPC and the garbage collector have of it.
+const (
+	heapOfRuntime = 16 << 20
+	heapOfSession = 400 << 10
+)
+
+// useHugePages is for later, and so nobody waits for it.
+func (e *edge) useHugePages() {
+	if err := adviseHeap(heapOfRuntime + uint64(e.cfg.MaxConnections)*heapOfSession); err != nil { //nolint:gosec // not negative
+		e.log.Debug("the heap has pages of the usual size", "cause", err.Error())
+	}
+}
+
 func (e *edge) checks() []handlers.Check {
 	checks := []handlers.Check{{
 		Name:       "worker",
@@ -229,6 +243,7 @@ func (e *edge) run(ctx context.Context) error {
 	var serving sync.WaitGroup
 	serving.Go(func() { failed <- private.Listener(privately) })
 	serving.Go(func() { failed <- public.Listener(publicly) })
+	running.Go(e.useHugePages)
 	e.log.Info("listening", "port", portOf(e.public), "health_port", portOf(e.private), "max_connections", e.cfg.MaxConnections)
 
 	var err error
