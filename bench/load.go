@@ -204,6 +204,7 @@ func openSession(ctx context.Context, url string, binary bool) (*edgeListener, e
 	if err != nil {
 		return nil, fmt.Errorf("the edge: %w", err)
 	}
+	defer context.AfterFunc(ctx, func() { _ = ws.Close() })()
 	l := &edgeListener{ctx: ctx, ws: ws, buffer: make([]byte, 8<<10)}
 	_, message, err := l.read()
 	if err == nil && !bytes.Contains(message, []byte("session_start")) {

@@ -188,8 +188,8 @@ func cgroupFile(name string) string {
 	return filepath.Join(root, name)
 }
 
-// memoryLimit is the cgroup's, in bytes, or 0 for none.
-func memoryLimit() uint64 {
+// MemoryLimit is the cgroup's, in bytes, or 0 for none.
+func MemoryLimit() uint64 {
 	data, err := os.ReadFile(cgroupFile("memory.max"))
 	if err != nil {
 		return 0

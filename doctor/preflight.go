@@ -105,7 +105,7 @@ func (e *examination) checkDescriptors(p Plan) Step {
 }
 
 func (e *examination) checkMemory(p Plan) Step {
-	limit := memoryLimit()
+	limit := MemoryLimit()
 	if limit == 0 {
 		return ok("memory", "no limit is set")
 	}

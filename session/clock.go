@@ -66,7 +66,7 @@ type clock struct {
 	inbox    atomic.Pointer[Session]
 	sleeping atomic.Int64 // until when, in nanoseconds since start
 	wake     chan struct{}
-	lateSlot atomic.Int64 // the last in which a frame was late
+	lastSlot atomic.Int64 // in which a frame came with nothing before it
 
 	slots  [clockSlots]*Session
 	cursor int64 // the last slot served, counted from start
@@ -98,11 +98,13 @@ func (c *clock) add(s *Session) {
 	}
 }
 
-// late reports whether a frame that is late may go with the sessions of the next slot:
-// where others were late in this one, and so are too many to write one by one.
-func (c *clock) late(now time.Time) bool {
+// crowd returns when the slot ends that now is in, and whether a frame that has nothing
+// before it may wait for that and go with those of other sessions: where one has come
+// in this slot already, and so many come that to write them one by one is too much.
+func (c *clock) crowd(now time.Time) (end time.Time, crowded bool) {
 	slot := int64(now.Sub(c.start) / clockGrain)
-	return c.sender != nil && c.lateSlot.Swap(slot) == slot
+	crowded = c.sender != nil && c.lastSlot.Swap(slot) == slot
+	return c.start.Add(time.Duration(slot+1) * clockGrain), crowded
 }
 
 func (c *clock) run(stop <-chan struct{}) {

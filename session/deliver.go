@@ -84,15 +84,19 @@ func (s *Session) enqueueEnd(u *utterance, skipped uint64, err error) {
 }
 
 // deliverQueued delivers a frame that was just queued, if nothing waits before it
-// that it will go with. The first of an utterance leaves at once; one that comes late
-// goes with those of other sessions, where many do. Without pacing, frames for a client
+// that it will go with. The first of an utterance leaves at once; those behind it go
+// with those of other sessions, where many come. Without pacing, frames for a client
 // that has its lead are gathered, for a frame's time or until there are many: one write
 // then does for all. The lock is held.
 func (s *Session) deliverQueued(u *utterance, now time.Time) {
 	switch {
 	case !s.pace.unpaced && s.queue.n > 1:
-	case !s.pace.unpaced && s.position > u.first && s.clock.late(now):
-		s.deliverAt(now)
+	case !s.pace.unpaced && s.position > u.first && !s.scheduled:
+		if end, crowded := s.clock.crowd(now); crowded {
+			s.deliverAt(end)
+		} else {
+			s.deliver(now)
+		}
 	case s.pace.unpaced && s.queue.low() && s.pace.ahead(now):
 		s.deliverAt(now.Add(FrameDuration))
 	default:
