@@ -81,6 +81,7 @@ func fitting(workers []*Worker, need want, now time.Time) ([]*Worker, error) {
 	reasons := map[string]int{}
 	able := 0 // or would be, were they not busy or resting
 	for _, w := range workers {
+		unchecked := errors.Is(w.state.Load().err, errUnchecked) // before unfit looks: it may be checked meanwhile
 		reason, lacking := w.unfit(need)
 		if lacking != "" {
 			none.lacking = lacking
@@ -88,7 +89,7 @@ func fitting(workers []*Worker, need want, now time.Time) ([]*Worker, error) {
 			able++
 		}
 		switch {
-		case errors.Is(w.state.Load().err, errUnchecked):
+		case reason != "" && unchecked:
 			reasons[reason]++
 			none.wait(checkedSoon)
 		case reason != "":

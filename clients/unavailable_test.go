@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -95,10 +96,11 @@ func (l lateLookup) Workers(ctx context.Context) ([]Announcement, error) {
 // is not checked: text waits for that, and does not fail.
 func TestTextWaitsForTheFirstLookAtTheWorkers(t *testing.T) {
 	checked, well := make(chan struct{}), make(chan struct{})
+	isChecked := sync.OnceFunc(func() { close(checked) })
 	w := startWorker(t, "a", func(w *ttsWorker) {
 		w.limits = []grpc.ServerOption{grpc.UnaryInterceptor(func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 			if info.FullMethod == proto.TTSService_ListModels_FullMethodName { // the check's last call
-				close(checked)
+				isChecked()
 				<-well
 			}
 			return handle(ctx, request)
