@@ -168,7 +168,8 @@ func (o Options) startSystem(ctx context.Context, sink *sink, traced bool) (s *s
 	if traced {
 		env = append(env, "OTEL_EXPORTER_OTLP_ENDPOINT=http://"+sink.addr, "OTEL_EXPORTER_OTLP_PROTOCOL=grpc")
 	}
-	if s.worker, err = start(ctx, append(env, "WORKER_ENGINE=stamp", "WORKER_MAX_SESSIONS=100000", fmt.Sprint("WORKER_PORT=", ports[0])), "worker"); err != nil {
+	// The worker has one core at most, as the source of the relay has.
+	if s.worker, err = start(ctx, append(env, "WORKER_ENGINE=stamp", "GOMAXPROCS=1", "WORKER_MAX_SESSIONS=100000", fmt.Sprint("WORKER_PORT=", ports[0])), "worker"); err != nil {
 		return s, err
 	}
 	if err = s.worker.listens(ctx, ports[0]); err != nil {
