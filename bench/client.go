@@ -24,7 +24,10 @@ type relayClient struct {
 func dialRelay(addr string, messageBytes int) func(context.Context) (listener, error) {
 	return func(ctx context.Context) (listener, error) {
 		r, err := dialTCP(ctx, addr)
-		return &relayClient{r, messageBytes}, err
+		if err != nil {
+			return nil, err
+		}
+		return &relayClient{r, messageBytes}, nil
 	}
 }
 
@@ -55,10 +58,14 @@ var utterance = []byte(`{"type":"text","text":"` + strings.Repeat("a", 9000) + `
 func dialEdge(url string, binary bool) func(context.Context) (listener, error) {
 	return func(ctx context.Context) (listener, error) {
 		c, err := openSession(ctx, url, binary)
-		if err == nil {
-			err = c.write(ws.OpText, utterance)
+		if err != nil {
+			return nil, err
 		}
-		return c, err
+		if err := c.write(ws.OpText, utterance); err != nil {
+			c.close()
+			return nil, err
+		}
+		return c, nil
 	}
 }
 
@@ -91,10 +98,11 @@ func openSession(ctx context.Context, url string, binary bool) (*edgeClient, err
 		}
 		return fmt.Errorf("the edge begins with %.200s", payload)
 	}))
-	if errors.Is(err, errHeard) {
-		err = nil
+	if !errors.Is(err, errHeard) {
+		c.close()
+		return nil, err
 	}
-	return c, err
+	return c, nil
 }
 
 // messages has read called with each WebSocket message.

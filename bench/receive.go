@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -18,7 +19,7 @@ type receiver struct {
 	arrivals *arrivals
 	buffer   []byte
 	n        int       // bytes in it that were not taken
-	arrived  time.Time // when the last of them did
+	arrived  time.Time // when the last of what was read together did
 	closed   atomic.Bool
 }
 
@@ -31,7 +32,10 @@ func newReceiver(conn net.Conn) (*receiver, error) {
 		return nil, errors.New("not a TCP connection")
 	}
 	arrivals, err := watchArrivals(tcp)
-	return &receiver{conn: tcp, arrivals: arrivals, buffer: make([]byte, receiveBytes)}, err
+	if err != nil {
+		return nil, errors.Join(err, tcp.Close())
+	}
+	return &receiver{conn: tcp, arrivals: arrivals, buffer: make([]byte, receiveBytes)}, nil
 }
 
 func dialTCP(ctx context.Context, addr string) (*receiver, error) {
@@ -49,21 +53,32 @@ func (r *receiver) receive(take func(b []byte) (taken int, err error)) (err erro
 	if err != nil {
 		return err
 	}
-	waiting := r.arrivals.wait(func(fd uintptr) bool {
-		var drained bool
-		for !drained && err == nil {
-			drained, err = r.read(fd)
-			if err == nil {
-				err = r.take(take)
-			}
+	for {
+		if err := r.conn.SetReadDeadline(time.Now().Add(lookAgain)); err != nil {
+			return err
 		}
-		return err != nil
-	})
-	if waiting != nil {
-		return waiting
+		waiting := r.arrivals.wait(func(fd uintptr) bool {
+			var drained bool
+			for !drained && err == nil {
+				drained, err = r.read(fd)
+				if err == nil {
+					err = r.take(take)
+				}
+			}
+			return err != nil
+		})
+		switch {
+		case err != nil:
+			return err
+		case !errors.Is(waiting, os.ErrDeadlineExceeded):
+			return waiting
+		}
 	}
-	return err
 }
+
+// lookAgain is when to look for an end that came with the last data: the kernel tells of
+// both at once.
+const lookAgain = time.Second
 
 // read reads once, and reports whether that was all that there is.
 func (r *receiver) read(fd uintptr) (drained bool, err error) {
