@@ -55,13 +55,17 @@ type edgeClient struct {
 // utterance is longer than any window.
 var utterance = []byte(`{"type":"text","text":"` + strings.Repeat("a", 9000) + `"}`)
 
-func dialEdge(url string, binary bool) func(context.Context) (listener, error) {
+// dialEdge opens a session and has it speak the text, if there is any.
+func dialEdge(url string, binary bool, text []byte) func(context.Context) (listener, error) {
 	return func(ctx context.Context) (listener, error) {
 		c, err := openSession(ctx, url, binary)
 		if err != nil {
 			return nil, err
 		}
-		if err := c.write(ws.OpText, utterance); err != nil {
+		if len(text) == 0 {
+			return c, nil
+		}
+		if err := c.write(ws.OpText, text); err != nil {
 			c.close()
 			return nil, err
 		}

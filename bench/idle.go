@@ -22,13 +22,7 @@ func (o Options) idle(ctx context.Context, sink *sink) (Idle, error) {
 	if err != nil {
 		return idle, err
 	}
-	idle.EdgeBytes, idle.EdgeCPU, err = o.hold(ctx, system.edge, func(ctx context.Context) (listener, error) {
-		c, err := openSession(ctx, system.url, false)
-		if err != nil {
-			return nil, err // and no listener, not even one of nothing
-		}
-		return c, nil
-	})
+	idle.EdgeBytes, idle.EdgeCPU, err = o.hold(ctx, system.edge, dialEdge(system.url, false, nil))
 	system.stop()
 	if err != nil {
 		return idle, err

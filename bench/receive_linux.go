@@ -56,7 +56,8 @@ func (a *arrivals) read(fd uintptr, b []byte) (n int, arrived time.Time, err err
 	}
 }
 
-// time is what the kernel says of the last that was read.
+// time is what the kernel says of the last that was read. It says nothing of what was
+// there before it was asked to.
 func (a *arrivals) time() time.Time {
 	header := (*unix.Cmsghdr)(unsafe.Pointer(&a.control[0]))                                                                                                    //nolint:gosec // as the kernel wrote it
 	if int(a.header.Controllen) < unix.CmsgLen(int(unsafe.Sizeof(unix.Timespec{}))) || header.Level != unix.SOL_SOCKET || header.Type != unix.SCM_TIMESTAMPNS { //nolint:gosec // small

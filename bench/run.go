@@ -230,7 +230,7 @@ func (o Options) compare(ctx context.Context, s scenario, sessions int, sink *si
 	}
 	defer system.stop()
 	edge, worker := newSum(system.edge, sessions), newSum(system.worker, sessions)
-	dial := dialEdge(system.url+"?"+s.query, s.binary)
+	dial := dialEdge(system.url+"?"+s.query, s.binary, utterance)
 
 	// How large the edge's messages are, for the relay's to be the same.
 	first, err := listenAll(ctx, 1, session.FrameDuration*10, s.paced, dial, func() error { return nil })
