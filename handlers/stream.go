@@ -214,10 +214,13 @@ func inTurn(pace *rate.Limiter) { time.Sleep(pace.Reserve().Delay()) }
 var errNotUTF8 = errors.New("text message is not UTF-8")
 
 func (s *stream) readMessage(conn *client, to *session.Session) (kind int, err error) {
-	buf := readBuffers.Get().(*bytes.Buffer)
-	defer readBuffers.Put(buf)
-	kind, err = conn.read(buf, s.cfg.MaxMessageBytes)
+	kind, message, err := conn.ws.NextReader()
 	if err != nil || kind != websocket.TextMessage {
+		return kind, err
+	}
+	buf := readBuffers.Get().(*bytes.Buffer) // not before: who waits for a message has none
+	defer readBuffers.Put(buf)
+	if err := readAll(buf, message, s.cfg.MaxMessageBytes); err != nil {
 		return kind, err
 	}
 	if !utf8.Valid(buf.Bytes()) { // the library lets it through

@@ -89,19 +89,15 @@ func (c *client) WriteFrame(p []byte) error {
 
 var errMessageTooLarge = errors.New("message too large")
 
-// read reads one message of at most limit bytes into buf. After an error the
+// readAll reads a message of at most limit bytes into buf. After an error the
 // connection is of no more use, except for errMessageTooLarge.
-func (c *client) read(buf *bytes.Buffer, limit int) (kind int, err error) {
-	kind, r, err := c.ws.NextReader()
-	if err != nil {
-		return 0, err
-	}
+func readAll(buf *bytes.Buffer, message io.Reader, limit int) error {
 	buf.Reset()
-	n, err := buf.ReadFrom(io.LimitReader(r, int64(limit)+1))
+	n, err := buf.ReadFrom(io.LimitReader(message, int64(limit)+1))
 	if err == nil && n > int64(limit) {
 		err = errMessageTooLarge
 	}
-	return kind, err
+	return err
 }
 
 // drain reads and drops what the client sends until it closes or the socket's
