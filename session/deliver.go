@@ -33,12 +33,12 @@ func (s *Session) speakOne(u *utterance) error {
 func (s *Session) nextUnspoken() *utterance {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.unspoken) == 0 {
+	if s.unspoken == 0 {
 		s.speaking = false
 		return nil
 	}
-	u := s.unspoken[0]
-	s.unspoken = s.unspoken[1:]
+	u := s.utterances[len(s.utterances)-s.unspoken]
+	s.unspoken--
 	if s.noSkip {
 		s.skip, s.noSkip = 0, false
 	}

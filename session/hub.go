@@ -155,6 +155,9 @@ func (h *Hub) Open(conn Conn, o Opening) *Session {
 	s.tracing = h.recorder.Session(telemetry.SessionStart{
 		ID: s.id, Traceparent: o.Traceparent, Remote: o.Remote, Client: o.Client, Model: s.params.Model, Pacing: string(s.params.Pacing), Resumed: o.Resumed != nil})
 	defer s.tracing.Opened()
+	if s.tracing != nil {
+		s.receipts = &receipts{}
+	}
 	if o.Timings {
 		s.timings = &timings{}
 	}

@@ -105,8 +105,8 @@ func (s *Session) receipt(m Receipt) *Error {
 		}
 	}
 	s.note()
-	r := &s.receipts
-	if r.written == nil {
+	r := s.receipts
+	if r == nil || r.written == nil {
 		return nil
 	}
 	defer func() { r.plays.Publish() }()

@@ -249,7 +249,7 @@ func (s *Session) revive(old RecordedUtterance) {
 	}
 	u.first = old.First // in case that this connection too is lost before it is spoken
 	s.utterances = append(s.utterances, u)
-	s.unspoken = append(s.unspoken, u)
+	s.unspoken++
 }
 
 // newUtterance takes the W3C contexts that the client gave with its text, and

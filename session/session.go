@@ -21,7 +21,6 @@ type Session struct {
 	hub         *Hub
 	conn        Conn
 	speaker     Speaker
-	binary      bool
 	client      string    // who it is
 	expires     time.Time // when that ends; zero: never
 	traceparent string    // W3C context that the client gave, or empty
@@ -31,38 +30,39 @@ type Session struct {
 
 	mu         sync.Mutex
 	state      State
+	binary     bool // set when it opens, like what is above
+	speaking   bool // the speaking goroutine runs
+	flushing   bool // the flushing goroutine runs
+	noSkip     bool // the frames of skip will not be spoken any more
+	draining   bool
+	unsaved    bool // the journal is behind
+	scheduled  bool // on the clock
 	queue      queue
 	pace       pace
 	room       sync.Cond    // the queue has drained, or an utterance was ended
 	utterances []*utterance // accepted and not over, in order
-	unspoken   []*utterance // those of them that no worker was given yet
+	unspoken   int          // how many of them, the last ones, no worker was given yet
 	open       *utterance   // the one that partial text goes to
-	speaking   bool         // the speaking goroutine runs
-	flushing   bool         // the flushing goroutine runs
 	accepted   uint64       // utterances
 	sequence   uint64       // of the last frame written
 	gathered   int          // frames that the connection was handed and has not released
 	position   uint64       // sequence that the last frame spoken has or will have
 	skip       uint64       // frames yet to be spoken that the client has; the speaking goroutine's
-	noSkip     bool         // they will not be spoken any more
 	released   time.Time    // the last pause ended, or the client took what had waited for it
 	turn       time.Time    // the last utterance was over
-	draining   bool
 
-	epoch   int64               // rises with every resume
-	past    []RecordedUtterance // over, but perhaps not all received
-	unsaved bool                // the journal is behind
+	epoch int64               // rises with every resume
+	past  []RecordedUtterance // over, but perhaps not all received
 
 	clock     *clock
 	clockNext *Session // the clock's, while scheduled
 	dueAt     time.Time
-	scheduled bool
 
 	allowance Allowance // nil: no limit
 	story     story
 	tracing   *telemetry.SessionTrace // nil when it is not traced
-	receipts  receipts
-	timings   *timings // nil unless the client asked for them
+	receipts  *receipts               // nil when it is not traced
+	timings   *timings                // nil unless the client asked for them
 }
 
 // ID is the session's UUID.
@@ -135,7 +135,7 @@ func (s *Session) text(m Text) *Error {
 		u = s.newUtterance(s.accepted, m.Traceparent, "")
 		s.open = u
 		s.utterances = append(s.utterances, u)
-		s.unspoken = append(s.unspoken, u)
+		s.unspoken++
 	}
 	u.script.Add(m.Text, m.Final)
 	if m.Final {
@@ -148,7 +148,7 @@ func (s *Session) text(m Text) *Error {
 }
 
 func (s *Session) startSpeaking() {
-	if !s.speaking && len(s.unspoken) > 0 {
+	if !s.speaking && s.unspoken > 0 {
 		s.speaking = true
 		s.work.Go(s.speak)
 	}
@@ -189,7 +189,7 @@ func (s *Session) silence(why Reason, problem *Error) {
 		s.story.dropped += dropped
 	}
 	stopped := s.utterances
-	s.utterances, s.unspoken, s.open = nil, nil, nil
+	s.utterances, s.unspoken, s.open = nil, 0, nil
 	for _, u := range stopped {
 		if u.last = s.sequence; u.first == 0 { // no worker was given it
 			u.first = s.sequence + 1
@@ -261,7 +261,9 @@ func (s *Session) Heard() {
 func (s *Session) Ponged() {
 	s.mu.Lock()
 	s.story.alive = time.Now()
-	s.receipts.clock.ponged(s.story.alive.Sub(s.story.pinged))
+	if s.receipts != nil {
+		s.receipts.clock.ponged(s.story.alive.Sub(s.story.pinged))
+	}
 	s.mu.Unlock()
 }
 
@@ -334,8 +336,10 @@ func (s *Session) finish(reason string, closeCode int, cause error, leave bool) 
 	s.transition(eventEnd)
 	s.silence(CutOff, nil)
 	s.cancel()
-	s.receipts.plays.Close()
-	s.story.end(reason, closeCode, cause)
+	if s.receipts != nil {
+		s.receipts.plays.Close()
+	}
+	s.story.ended = &ended{time.Now(), reason, closeCode, cause}
 	s.hub.recorder.SessionEnded(reason)
 }
 

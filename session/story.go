@@ -25,14 +25,19 @@ type story struct {
 	failed     int
 	cutOff     int
 	errors     int
+	underruns  int
 	dropped    uint64 // frames queued and then stopped
 	first      time.Duration
 	lateness   time.Duration // the worst
-	underruns  int
-	ended      time.Time
-	reason     string
-	closeCode  int
-	cause      error
+	ended      *ended        // nil until it is
+}
+
+// ended is how a session ended.
+type ended struct {
+	at        time.Time
+	reason    string
+	closeCode int
+	cause     error
 }
 
 func (s *story) firstAudio(d time.Duration) {
@@ -56,17 +61,13 @@ func (s *story) utteranceOver(why Reason, sound *sound) {
 	}
 }
 
-func (s *story) end(reason string, closeCode int, cause error) {
-	s.ended, s.reason, s.closeCode, s.cause = time.Now(), reason, closeCode, cause
-}
-
 func (s *story) tell(ctx context.Context, log *slog.Logger, worker, model string, frames uint64) {
 	level := slog.LevelInfo
 	attrs := []slog.Attr{
-		slog.String("reason", s.reason),
-		slog.Int("close_code", s.closeCode),
-		slog.Float64("duration_seconds", s.ended.Sub(s.connected).Seconds()),
-		slog.Float64("session_seconds", s.ended.Sub(s.opened).Seconds()),
+		slog.String("reason", s.ended.reason),
+		slog.Int("close_code", s.ended.closeCode),
+		slog.Float64("duration_seconds", s.ended.at.Sub(s.connected).Seconds()),
+		slog.Float64("session_seconds", s.ended.at.Sub(s.opened).Seconds()),
 		slog.Int("messages", s.messages-s.before),
 		slog.Int("characters", s.characters),
 		slog.Int("utterances_completed", s.completed),
@@ -82,9 +83,9 @@ func (s *story) tell(ctx context.Context, log *slog.Logger, worker, model string
 		slog.String("worker", worker),
 		slog.String("model", model),
 	}
-	if s.cause != nil {
-		attrs = append(attrs, slog.String("cause", s.cause.Error()))
-		if e, ok := errors.AsType[*Error](s.cause); ok {
+	if cause := s.ended.cause; cause != nil {
+		attrs = append(attrs, slog.String("cause", cause.Error()))
+		if e, ok := errors.AsType[*Error](cause); ok {
 			level = slog.LevelWarn
 			attrs = append(attrs, slog.String("resolution", e.Resolution), slog.String("runbook", e.Code.Runbook()))
 		}
