@@ -25,7 +25,7 @@ func socketOn(t *testing.T, near *net.TCPConn) *socket {
 	from := &listener{slots: make(chan struct{}, 1)}
 	from.slots <- struct{}{}
 	s := &socket{Conn: near, from: from, raw: raw}
-	s.tryWriteFunc, s.awaitWriteFunc = s.tryWrite, s.awaitWrite
+	s.tryWriteFunc = s.tryWrite
 	s.detach()
 	s.cork()
 	if err := s.writeFrame([]byte("frame")); err != nil {

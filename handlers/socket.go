@@ -80,7 +80,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		if s.raw, err = tcp.SyscallConn(); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
-		s.tryWriteFunc, s.awaitWriteFunc = s.tryWrite, s.awaitWrite
+		s.tryWriteFunc = s.tryWrite
 	}
 	return s, nil
 }
@@ -121,8 +121,8 @@ type socket struct {
 	from *listener
 	done sync.Once       // with the handshake
 	raw  syscall.RawConn // nil where the connection has no file descriptor
-	read bool            // the first read is done
 	pace *rate.Limiter   // of a WebSocket's reads
+	read bool            // the first read is done
 
 	onClose []func() // set by the request, called by Close; the HTTP server orders the two
 	closed  sync.Once
@@ -130,23 +130,20 @@ type socket struct {
 	mu      sync.Mutex
 	async   bool
 	closing bool // deadlines are the close's and stay
+	corked  bool
 	pending []byte
 	err     error
 	fd      int // valid until err is set
 
-	corked   bool
 	frame    []byte  // what is gathered, where it lies, if it is one frame
 	gathered *[]byte // what is gathered, if it is more; else nil
 
 	// The system call's argument and results, kept here so that a write does not
-	// allocate a closure. mu guards the first three; the flusher owns the rest.
-	buf                          []byte
-	n                            int
-	sysErr                       error
-	flushBuf                     []byte
-	flushN                       int
-	flushErr                     error
-	tryWriteFunc, awaitWriteFunc func(fd uintptr) bool
+	// allocate a closure.
+	buf          []byte
+	n            int
+	sysErr       error
+	tryWriteFunc func(fd uintptr) bool
 }
 
 // Read recognises a greeting that is not for this port.
@@ -345,13 +342,6 @@ func (s *socket) tryWrite(fd uintptr) bool {
 	return true
 }
 
-// awaitWrite makes a system call, and has the runtime wait for the socket when
-// it takes nothing.
-func (s *socket) awaitWrite(fd uintptr) bool {
-	s.flushN, s.flushErr = writeFD(fd, s.flushBuf)
-	return s.flushN > 0 || s.flushErr != nil
-}
-
 // blocked reports whether bytes wait.
 func (s *socket) blocked() bool {
 	s.mu.Lock()
@@ -362,10 +352,19 @@ func (s *socket) blocked() bool {
 // flush waits until no bytes wait, or the client has taken none for the
 // patience. One goroutine at a time may flush.
 func (s *socket) flush(patience time.Duration) error {
+	var (
+		waiting  []byte
+		n        int
+		writeErr error
+	)
+	write := func(fd uintptr) (done bool) { // or the runtime waits for room in the socket
+		n, writeErr = writeFD(fd, waiting)
+		return n > 0 || writeErr != nil
+	}
 	for {
 		s.mu.Lock()
-		s.flushBuf = s.pending
-		if len(s.flushBuf) == 0 {
+		waiting = s.pending
+		if len(waiting) == 0 {
 			s.pending = nil
 			s.mu.Unlock()
 			return nil
@@ -375,9 +374,9 @@ func (s *socket) flush(patience time.Duration) error {
 		}
 		s.mu.Unlock()
 
-		err := s.raw.Write(s.awaitWriteFunc)
+		err := s.raw.Write(write)
 		if err == nil {
-			err = s.flushErr
+			err = writeErr
 		}
 		s.mu.Lock()
 		if err != nil {
@@ -390,7 +389,7 @@ func (s *socket) flush(patience time.Duration) error {
 			s.mu.Unlock()
 			return err
 		}
-		s.pending = s.pending[s.flushN:]
+		s.pending = s.pending[n:]
 		if len(s.pending) == 0 && !s.closing {
 			_ = s.Conn.SetWriteDeadline(time.Time{})
 		}
