@@ -12,6 +12,7 @@ type sound struct {
 	recent    heard         // not yet handed on
 	lateness  time.Duration // the worst
 	underruns int
+	behind    time.Duration // it has kept its client waiting since that last had its lead, at most a frame's time a frame
 	first     time.Duration // from the text, or its turn if that was later, to the first frame
 	handedOn  uint64        // frames that recent no longer has
 }
@@ -75,8 +76,12 @@ func (s *Session) written(u *utterance, e *entry, now time.Time) {
 		s.hub.recorder.FirstAudio(u.sound.first)
 	}
 	ranDry := s.pace.sent(now)
-	if u.frames > 1 && ranDry.After(s.released) && ranDry.After(u.script.Added()) {
+	switch {
+	case u.frames > 1 && ranDry.After(s.released) && ranDry.After(u.script.Added()):
 		u.sound.recent.underruns++
+		u.sound.behind += min(now.Sub(ranDry), FrameDuration)
+	case s.pace.caughtUp(now):
+		u.sound.behind = 0
 	}
 }
 
