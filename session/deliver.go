@@ -85,15 +85,14 @@ func (s *Session) enqueueEnd(u *utterance, skipped uint64, err error) {
 
 // deliverQueued delivers a frame that was just queued, if nothing waits before it
 // that it will go with. The first of an utterance leaves at once; those behind it go
-// with those of other sessions, where many come, or if the utterance is far behind, with
-// what comes next of it. Without pacing, frames for a client
-// that has its lead are gathered, for a frame's time or until there are many: one write
-// then does for all. The lock is held.
+// with those of other sessions, where many come, or in pieces when the utterance is far
+// behind. Without pacing, frames for a client that has its lead are gathered, for a
+// frame's time or until there are many: one write then does for all. The lock is held.
 func (s *Session) deliverQueued(u *utterance, now time.Time) {
 	switch {
 	case !s.pace.unpaced && s.queue.n > 1:
 	case !s.pace.unpaced && u.sound.behind >= farBehind:
-		s.deliverAt(now.Add(farBehindInterval))
+		s.deliverAt(now.Add(min(s.pace.lead, longestPiece)))
 	case !s.pace.unpaced && s.position > u.first && !s.scheduled:
 		if end, crowded := s.clock.crowd(now); crowded {
 			s.deliverAt(end)
@@ -107,12 +106,12 @@ func (s *Session) deliverQueued(u *utterance, now time.Time) {
 	}
 }
 
-// Frames of an utterance that is far behind leave in longer pieces. Its speech is broken
-// up already, since frames come too slowly: from the worker, or through a machine with
-// more than it can do, which so has less.
+// An utterance that is so far behind is in pieces already, since frames come too slowly:
+// from the worker, or through a machine with more than it can do. Longer pieces, of
+// what the client may have at once, are no worse to hear, and that machine has less to do.
 const (
-	farBehind         = 25 * FrameDuration
-	farBehindInterval = 6 * FrameDuration
+	farBehind    = 25 * FrameDuration
+	longestPiece = 10 * FrameDuration
 )
 
 // deliverAt has the clock deliver, unless it will before.
