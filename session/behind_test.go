@@ -60,7 +60,7 @@ func TestUtteranceFarBehindLeavesInPieces(t *testing.T) {
 			strings.Repeat("1 ", 26) + "5 5 5 1 "},
 		{"slow, fast, and slow once more",
 			[][]time.Duration{often(26+3, 45*time.Millisecond), often(30, 7*time.Millisecond), {time.Second}, often(3, 45*time.Millisecond)},
-			strings.Repeat("1 ", 26) + "10 " + strings.Repeat("1 ", 23+4)},
+			strings.Repeat("1 ", 26) + "10 2 " + strings.Repeat("1 ", 21+4)},
 		{"silent once",
 			[][]time.Duration{often(20, 45*time.Millisecond), {5 * time.Second}, often(3, 45*time.Millisecond)},
 			strings.Repeat("1 ", 24)},
@@ -101,3 +101,115 @@ func TestUtteranceFarBehindLeavesInPieces(t *testing.T) {
 		})
 	}
 }
+
+// voices says one after another what each of them says.
+type voices struct {
+	fiveFrames
+	next []voice
+}
+
+func (v *voices) Speaker(string, Params, string) Speaker { return v }
+
+func (v *voices) Speak(ctx context.Context, script *Script, skip *uint64, emit func(Frame) error) error {
+	now := v.next[0]
+	v.next = v.next[1:]
+	return now.Speak(ctx, script, skip, emit)
+}
+
+// farBehindSession is one of an utterance that is slow for longer than half a second, and
+// what follows it.
+func farBehindSession(t *testing.T, heard *ear, slow []time.Duration, next ...voice) (*Session, *timedWire) {
+	t.Helper()
+	cfg := roomy
+	cfg.PacingLead = 10 * FrameDuration
+	v := &voices{next: append([]voice{{pauses: slow}}, next...)}
+	hub := NewHub(cfg, v, nil, nil, slog.New(slog.DiscardHandler), heard)
+	t.Cleanup(hub.Close)
+	if err := hub.Admit(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(hub.Leave)
+	w := &timedWire{began: time.Now()}
+	s := hub.Open(w, Opening{Params: Params{Pacing: Realtime}})
+	t.Cleanup(s.Close)
+	return s, w
+}
+
+// What was held back of one utterance does not hold up the next, after its end or STOP.
+func TestNextUtteranceIsNotHeldBack(t *testing.T) {
+	for _, stop := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			heard := &ear{}
+			slow := often(27, 45*time.Millisecond) // the last is held back
+			if stop {
+				slow = append(slow, time.Hour)
+			}
+			s, w := farBehindSession(t, heard, slow, voice{pauses: often(20, time.Millisecond)})
+			s.Receive([]byte(`{"type":"text","text":"slow"}`))
+			time.Sleep(27*45*time.Millisecond + time.Millisecond)
+			if stop {
+				s.Receive([]byte(`{"type":"control","command":"STOP"}`))
+			}
+			s.Receive([]byte(`{"type":"text","text":"fast"}`))
+			time.Sleep(time.Minute) // all is spoken
+			synctest.Wait()
+			s.mu.Lock()
+			left := fmt.Sprint(w.left[26:])
+			s.mu.Unlock()
+			want := "[1220:10 1240:1 1280:2 1300:1 1320:1 1340:1 1360:1 1380:1 1400:1 1420:1 1440:1]"
+			if stop {
+				want = "[1220:10 1280:3 1300:1 1320:1 1340:1 1360:1 1380:1 1400:1 1420:1]"
+			}
+			if left != want {
+				t.Errorf("after STOP: %t: frames left, by millisecond, %s, want %s", stop, left, want)
+			}
+		})
+	}
+}
+
+// A client whose text comes late waits for that, and for nothing else.
+func TestLateTextIsNotHeldBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := often(27, 45*time.Millisecond)
+		burst := append([]time.Duration{time.Second}, often(2, 45*time.Millisecond)...)
+		s, w := farBehindSession(t, &ear{}, append(append(slow, burst...), burst...))
+		s.Receive([]byte(`{"type":"text","text":"one","is_final":false}`))
+		time.Sleep(27*45*time.Millisecond + 990*time.Millisecond)
+		s.Receive([]byte(`{"type":"text","text":"two","is_final":false}`))
+		time.Sleep(1090 * time.Millisecond)
+		s.Receive([]byte(`{"type":"text","text":"three","is_final":false}`))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if got, want := fmt.Sprint(w.left[len(w.left)-3:]), "[3300:1 3360:1 3400:1]"; got != want {
+			t.Errorf("frames of the last text left, by millisecond, %s, want %s", got, want)
+		}
+	})
+}
+
+// A fault while a session ends is told of as its end, and ends nothing else.
+func TestFaultWhileASessionEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub := NewHub(roomy, fiveFrames{}, nil, nil, slog.New(slog.DiscardHandler), faulty{})
+		defer hub.Close()
+		if err := hub.Admit(); err != nil {
+			t.Fatal(err)
+		}
+		defer hub.Leave()
+		s := hub.Open(&wire{}, Opening{Params: Params{Pacing: Realtime}})
+		s.Receive([]byte(`{"type":"control","command":"PAUSE"}`))
+		s.Receive([]byte(`{"type":"text","text":"five"}`))
+		synctest.Wait()
+		func() {
+			defer s.guard()
+			s.Lost(context.Canceled)
+		}()
+		s.Close()
+	})
+}
+
+// faulty is a recorder that fails when it is told of an utterance's end.
+type faulty struct{ telemetry.Discard }
+
+func (faulty) UtteranceEnded(string, int) { panic("as the test wants it") }

@@ -8,7 +8,7 @@ import (
 
 const (
 	clockGrain = 2 * time.Millisecond
-	clockSlots = 128 // frames are due within MaxPacingInterval or longestPiece, so the wheel never wraps
+	clockSlots = 32 // frames are due within MaxPacingInterval, so the wheel never wraps
 )
 
 // clocks pace all sessions from a few goroutines: a wake-up serves every

@@ -90,9 +90,9 @@ func (s *Session) enqueueEnd(u *utterance, skipped uint64, err error) {
 // frame's time or until there are many: one write then does for all. The lock is held.
 func (s *Session) deliverQueued(u *utterance, now time.Time) {
 	switch {
-	case !s.pace.unpaced && s.queue.n > 1:
 	case !s.pace.unpaced && u.sound.behind >= farBehind:
-		s.deliverAt(now.Add(min(s.pace.lead, longestPiece)))
+		s.deliver(now)
+	case !s.pace.unpaced && s.queue.n > 1:
 	case !s.pace.unpaced && s.position > u.first && !s.scheduled:
 		if end, crowded := s.clock.crowd(now); crowded {
 			s.deliverAt(end)
@@ -105,14 +105,6 @@ func (s *Session) deliverQueued(u *utterance, now time.Time) {
 		s.deliver(now)
 	}
 }
-
-// An utterance that is so far behind is in pieces already, since frames come too slowly:
-// from the worker, or through a machine with more than it can do. Longer pieces, of
-// what the client may have at once, are no worse to hear, and that machine has less to do.
-const (
-	farBehind    = 25 * FrameDuration
-	longestPiece = 10 * FrameDuration
-)
 
 // deliverAt has the clock deliver, unless it will before.
 func (s *Session) deliverAt(due time.Time) {
@@ -191,6 +183,9 @@ func (s *Session) deliverDue(now time.Time) (due time.Time, more bool) {
 		case s.gather(now):
 			now = s.release(now, false)
 		default:
+			if until, held := s.heldBack(now); held {
+				return until, true
+			}
 			return s.pace.wake(), s.state != Ended
 		}
 	}
@@ -210,6 +205,9 @@ func (s *Session) mayWrite() bool {
 // gather numbers the frames that are due and hands them to the connection, which
 // keeps them where they lie until release. It reports whether there are any.
 func (s *Session) gather(now time.Time) bool {
+	if _, held := s.heldBack(now); held {
+		return false
+	}
 	n := s.dueBy(now)
 	if n > 0 {
 		s.conn.Cork()
@@ -222,6 +220,28 @@ func (s *Session) gather(now time.Time) bool {
 		}
 	}
 	return n > 0
+}
+
+// An utterance that is so far behind is in pieces already, since frames come too slowly:
+// from the worker, or through a machine with more than it can do. Longer pieces are no
+// worse to hear, and that machine has less to do.
+const (
+	farBehind    = 25 * FrameDuration
+	longestPiece = 10 * FrameDuration
+)
+
+// heldBack reports whether what is queued waits for more to leave with, and when to look
+// again. So it does in an utterance that is far behind, until it is a piece of what the
+// client may have at once, or has waited for as long, or is the last.
+func (s *Session) heldBack(now time.Time) (until time.Time, held bool) {
+	if s.pace.unpaced || s.queue.n == 0 || s.utterances[0].sound.behind < farBehind {
+		return now, false
+	}
+	piece := min(s.pace.lead, longestPiece)
+	since := s.hub.began.Add(s.queue.front().queued)
+	wait := piece - now.Sub(since)
+	held = wait > 0 && time.Duration(s.queue.n)*FrameDuration < piece && since.After(s.released) && !s.queue.at(s.queue.n-1).end()
+	return now.Add(min(wait, s.pace.lead/2, MaxPacingInterval)), held // not later: nothing moves it forward
 }
 
 // dueBy returns how many frames of the utterance that is heard may leave at now:

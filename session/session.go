@@ -327,6 +327,7 @@ func (s *Session) farewell(closeCode int, reason string) {
 // finish ends the session on the edge's side, and leaves its record if the
 // client may come back. The lock is held.
 func (s *Session) finish(reason string, closeCode int, cause error, leave bool) {
+	s.story.ended = &ended{time.Now(), reason, closeCode, cause}
 	_, s.gathered = s.conn.Uncork(), 0 // before the memory of its frames goes
 	if leave {
 		s.hub.keeper.leave(s.record())
@@ -339,7 +340,6 @@ func (s *Session) finish(reason string, closeCode int, cause error, leave bool) 
 	if s.receipts != nil {
 		s.receipts.plays.Close()
 	}
-	s.story.ended = &ended{time.Now(), reason, closeCode, cause}
 	s.hub.recorder.SessionEnded(reason)
 }
 
