@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -30,12 +31,18 @@ func runBench(ctx context.Context, c command) error {
 	flags.IntVar(&o.Idle, "idle", 2000, "connections that say nothing")
 	flags.StringVar(&o.Only, "only", "", "only scenarios whose names have this in them, such as 'paced, JSON' or idle")
 	flags.DurationVar(&o.Interval, "interval", session.FrameDuration, "the edge's PACING_INTERVAL")
-	out := flags.String("out", "", "directory for results.json, table.md, cost.svg and latency.svg")
+	out := flags.String("out", "", "directory for results.json, table.md, cost.svg and latency.svg, of all scenarios")
 	if err := flags.Parse(c.args); err != nil {
 		return usageError(err)
 	}
-	if flags.NArg() > 0 || len(o.Sessions) == 0 || o.Window <= 0 || o.Rounds <= 0 || o.Idle <= 0 {
+	if flags.NArg() > 0 || len(o.Sessions) == 0 || slices.Min(o.Sessions) <= 0 || o.Window <= 0 || o.Rounds <= 0 || o.Idle <= 0 {
 		return &fault{exitUsage, "voxedge bench takes numbers above 0 and no argument", "'voxedge bench --help' lists what it takes"}
+	}
+	if !bench.Measures(o.Only) {
+		return &fault{exitUsage, fmt.Sprintf("no scenario has %q in its name", o.Only), "Name one of the table, such as 'paced, JSON' or idle"}
+	}
+	if *out != "" && slices.Min(o.Sessions) == slices.Max(o.Sessions) {
+		return &fault{exitUsage, "a plot of cost against sessions needs two numbers of --sessions", "Leave out --out, or give two numbers"}
 	}
 	if *out != "" && (o.Only != "" || o.Interval != session.FrameDuration) {
 		return &fault{exitUsage, "a report is of all scenarios as the edge is by default, and --only or --interval change that", "Leave out --out, or --only and --interval"}
@@ -43,7 +50,15 @@ func runBench(ctx context.Context, c command) error {
 	if _, problems := LoadConfig(map[string]string{"PACING_INTERVAL": o.Interval.String()}); len(problems) > 0 {
 		return &fault{exitUsage, "--interval: " + problems[0].Cause, problems[0].Resolution}
 	}
+	if *out != "" { // before a quarter of an hour is spent
+		if err := os.MkdirAll(*out, 0o755); err != nil { //nolint:gosec // for all to read
+			return &fault{exitUsage, "--out: " + err.Error(), "Name a directory that can be made and written"}
+		}
+	}
 	report, err := bench.Run(ctx, o)
+	if ctx.Err() != nil {
+		return &fault{exitFailed, "the measurement was interrupted", "Run it again; --sessions, --window, --rounds and --only shorten it"}
+	}
 	if err != nil {
 		return &fault{exitFailed, "the measurement ended: " + err.Error(), "See that nothing else needs the machine's memory and files (ulimit -n)"}
 	}
@@ -57,9 +72,6 @@ func runBench(ctx context.Context, c command) error {
 func keepReport(report *bench.Report, dir string) error {
 	data, err := json.MarshalIndent(report, "", "\t")
 	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // for all to read
 		return err
 	}
 	for name, data := range map[string][]byte{"results.json": append(data, '\n'), "table.md": []byte(report.Table())} {

@@ -39,7 +39,9 @@ func thisMachine() string {
 func (r *Report) Table() string {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s; %d rounds of %s each, %s.\n\n", r.Machine, r.Rounds, r.Window, r.At.Format("2006-01-02"))
-	b.WriteString("| | sessions | CPU a frame, edge | bare relay | **ratio** | late p50 / p99 / p99.9, edge | bare relay | pace kept | memory each, edge | bare relay |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
+	if len(r.Results) > 0 {
+		b.WriteString("| | sessions | CPU a frame, edge | bare relay | **ratio** | late p50 / p99 / p99.9, edge | bare relay | pace kept | memory each, edge | bare relay |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
+	}
 	for _, m := range r.Results {
 		late, relayLate, pace := "", "", ""
 		if m.Edge.Pace > 0 {

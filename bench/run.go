@@ -99,7 +99,18 @@ var (
 const (
 	unpacedSessions = 50
 	latencySessions = 100
+	idleScenario    = "idle" // for Only
 )
+
+// Measures reports whether there is a scenario whose name has only in it.
+func Measures(only string) bool {
+	for _, s := range slices.Concat(pacedScenarios, unpacedScenarios, []scenario{latencyScenario, {name: idleScenario}}) {
+		if strings.Contains(s.name, only) {
+			return true
+		}
+	}
+	return false
+}
 
 // Run measures all scenarios. The processes it starts end with it.
 func Run(ctx context.Context, o Options) (*Report, error) {
@@ -135,7 +146,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err := measure(latencyScenario, latencySessions); err != nil {
 		return nil, err
 	}
-	if o.Only == "" || o.Only == "idle" {
+	if strings.Contains(idleScenario, o.Only) {
 		r.Idle, err = o.idle(ctx, sink)
 	}
 	return r, err
