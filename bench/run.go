@@ -102,16 +102,6 @@ const (
 	idleScenario    = "idle" // for Only
 )
 
-// Measures reports whether there is a scenario whose name has only in it.
-func Measures(only string) bool {
-	for _, s := range slices.Concat(pacedScenarios, unpacedScenarios, []scenario{latencyScenario, {name: idleScenario}}) {
-		if strings.Contains(s.name, only) {
-			return true
-		}
-	}
-	return false
-}
-
 // Run measures all scenarios. The processes it starts end with it.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	sink, err := startSink()

@@ -180,13 +180,12 @@ func (s *Session) deliverDue(now time.Time) (due time.Time, more bool) {
 			return time.Time{}, false
 		case e.end():
 			s.finishUtterance()
-		case s.gather(now):
-			now = s.release(now, false)
 		default:
-			if until, held := s.heldBack(now); held {
-				return until, true
+			next, some := s.gather(now)
+			if !some {
+				return next, s.state != Ended
 			}
-			return s.pace.wake(), s.state != Ended
+			now = s.release(now, false)
 		}
 	}
 	return time.Time{}, false
@@ -203,12 +202,10 @@ func (s *Session) mayWrite() bool {
 }
 
 // gather numbers the frames that are due and hands them to the connection, which
-// keeps them where they lie until release. It reports whether there are any.
-func (s *Session) gather(now time.Time) bool {
-	if _, held := s.heldBack(now); held {
-		return false
-	}
-	n := s.dueBy(now)
+// keeps them where they lie until release. It reports whether there are any, and if not
+// when to look again.
+func (s *Session) gather(now time.Time) (next time.Time, some bool) {
+	n, next := s.dueBy(now)
 	if n > 0 {
 		s.conn.Cork()
 	}
@@ -216,10 +213,10 @@ func (s *Session) gather(now time.Time) bool {
 		e := s.queue.at(s.gathered)
 		if err := s.conn.WriteFrame(numberAudio(e.message[:e.size], s.sequence+uint64(s.gathered)+1, s.binary)); err != nil { //nolint:gosec // a count
 			s.broken(s.gathered, err)
-			return false
+			return next, false
 		}
 	}
-	return n > 0
+	return next, n > 0
 }
 
 // An utterance that is so far behind is in pieces already, since frames come too slowly:
@@ -233,9 +230,9 @@ const (
 // heldBack reports whether what is queued waits for more to leave with, and when to look
 // again. So it does in an utterance that is far behind, until it is a piece of what the
 // client may have at once, or has waited for as long, or is the last.
-func (s *Session) heldBack(now time.Time) (until time.Time, held bool) {
-	if s.pace.unpaced || s.queue.n == 0 || s.utterances[0].sound.behind < farBehind {
-		return now, false
+func (s *Session) heldBack(now time.Time) (next time.Time, held bool) {
+	if s.pace.unpaced || s.utterances[0].sound.behind < farBehind {
+		return time.Time{}, false
 	}
 	piece := min(s.pace.lead, longestPiece)
 	since := s.hub.began.Add(s.queue.front().queued)
@@ -245,8 +242,12 @@ func (s *Session) heldBack(now time.Time) (until time.Time, held bool) {
 }
 
 // dueBy returns how many frames of the utterance that is heard may leave at now:
-// at most as many as are written at once, and as are charged for at once.
-func (s *Session) dueBy(now time.Time) (n int) {
+// at most as many as are written at once, and as are charged for at once. If none may,
+// next is when to look again.
+func (s *Session) dueBy(now time.Time) (n int, next time.Time) {
+	if next, held := s.heldBack(now); held {
+		return 0, next
+	}
 	most := min(s.queue.n, gatherAtMost)
 	if s.allowance != nil && most > 0 {
 		most = min(most, chargeEvery-int(s.utterances[0].frames%chargeEvery)) //nolint:gosec // less than chargeEvery
@@ -254,7 +255,7 @@ func (s *Session) dueBy(now time.Time) (n int) {
 	for n < most && !s.queue.at(n).end() && !s.pace.dueAfter(n, now).After(now) {
 		n++
 	}
-	return n
+	return n, s.pace.wake()
 }
 
 // gatherAtMost is of how many frames a write is, at most: a client that does not

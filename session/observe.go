@@ -80,7 +80,7 @@ func (s *Session) written(u *utterance, e *entry, now time.Time) {
 	case u.frames > 1 && ranDry.After(s.released) && ranDry.After(u.script.Added()):
 		u.sound.recent.underruns++
 		u.sound.behind += min(now.Sub(ranDry), FrameDuration)
-	case !ranDry.IsZero(), s.pace.caughtUp(now): // the text was late, or it has caught up
+	case !ranDry.IsZero(), s.pace.due().After(now): // the text was late, or the client has its lead
 		u.sound.behind = 0
 	}
 }

@@ -59,9 +59,6 @@ func (p *pace) wake() time.Time { return p.due().Add(p.gather) }
 // ahead reports whether the client has its lead, so that a frame may wait.
 func (p *pace) ahead(now time.Time) bool { return p.playedAt.Sub(now) >= p.lead }
 
-// caughtUp reports whether the client has its lead, but for a frame.
-func (p *pace) caughtUp(now time.Time) bool { return p.playedAt.Sub(now) > p.lead-FrameDuration }
-
 // restart begins the schedule anew: a client that said STOP has dropped what it
 // had not played, and needs the lead again.
 func (p *pace) restart() { p.playedAt = time.Time{} }
