@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -17,8 +18,6 @@ type voice struct {
 	fiveFrames
 	pauses []time.Duration
 }
-
-func (v voice) Speaker(string, Params, string) Speaker { return v }
 
 func (v voice) Speak(ctx context.Context, _ *Script, _ *uint64, emit func(Frame) error) error {
 	for _, pause := range v.pauses {
@@ -67,21 +66,7 @@ func TestUtteranceFarBehindLeavesInPieces(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				cfg := roomy
-				cfg.PacingLead = 10 * FrameDuration
-				var v voice
-				for _, pauses := range test.pauses {
-					v.pauses = append(v.pauses, pauses...)
-				}
-				hub := NewHub(cfg, v, nil, nil, slog.New(slog.DiscardHandler), telemetry.Discard{})
-				defer hub.Close()
-				if err := hub.Admit(); err != nil {
-					t.Fatal(err)
-				}
-				defer hub.Leave()
-				w := &wire{}
-				s := hub.Open(w, Opening{Params: Params{Pacing: Realtime}})
-				defer s.Close()
+				s, w := speaking(t, voice{pauses: slices.Concat(test.pauses...)})
 				s.mu.Lock()
 				w.writes = nil
 				s.mu.Unlock()
@@ -116,14 +101,13 @@ func (v *voices) Speak(ctx context.Context, script *Script, skip *uint64, emit f
 	return now.Speak(ctx, script, skip, emit)
 }
 
-// farBehindSession is one of an utterance that is slow for longer than half a second, and
-// what follows it.
-func farBehindSession(t *testing.T, heard *ear, slow []time.Duration, next ...voice) (*Session, *timedWire) {
+// speaking opens a session that will hear these voices, one an utterance, with a lead of
+// ten frames.
+func speaking(t *testing.T, next ...voice) (*Session, *timedWire) {
 	t.Helper()
 	cfg := roomy
 	cfg.PacingLead = 10 * FrameDuration
-	v := &voices{next: append([]voice{{pauses: slow}}, next...)}
-	hub := NewHub(cfg, v, nil, nil, slog.New(slog.DiscardHandler), heard)
+	hub := NewHub(cfg, &voices{next: next}, nil, nil, slog.New(slog.DiscardHandler), telemetry.Discard{})
 	t.Cleanup(hub.Close)
 	if err := hub.Admit(); err != nil {
 		t.Fatal(err)
@@ -139,12 +123,11 @@ func farBehindSession(t *testing.T, heard *ear, slow []time.Duration, next ...vo
 func TestNextUtteranceIsNotHeldBack(t *testing.T) {
 	for _, stop := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			heard := &ear{}
 			slow := often(27, 45*time.Millisecond) // the last is held back
 			if stop {
 				slow = append(slow, time.Hour)
 			}
-			s, w := farBehindSession(t, heard, slow, voice{pauses: often(20, time.Millisecond)})
+			s, w := speaking(t, voice{pauses: slow}, voice{pauses: often(20, time.Millisecond)})
 			s.Receive([]byte(`{"type":"text","text":"slow"}`))
 			time.Sleep(27*45*time.Millisecond + time.Millisecond)
 			if stop {
@@ -172,7 +155,7 @@ func TestLateTextIsNotHeldBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow := often(27, 45*time.Millisecond)
 		burst := append([]time.Duration{time.Second}, often(2, 45*time.Millisecond)...)
-		s, w := farBehindSession(t, &ear{}, append(append(slow, burst...), burst...))
+		s, w := speaking(t, voice{pauses: slices.Concat(slow, burst, burst)})
 		s.Receive([]byte(`{"type":"text","text":"one","is_final":false}`))
 		time.Sleep(27*45*time.Millisecond + 990*time.Millisecond)
 		s.Receive([]byte(`{"type":"text","text":"two","is_final":false}`))
