@@ -81,7 +81,7 @@ type clock struct {
 // SendAtOnce is for how many connections a Sender writes at once, at most.
 const SendAtOnce = 64
 
-// add hands in a session that is due at s.dueAt. The caller has the session's
+// add hands in a session that is due at s.due. The caller has the session's
 // lock and sees to it that a session is on its clock only once.
 func (c *clock) add(s *Session) {
 	for {
@@ -90,7 +90,7 @@ func (c *clock) add(s *Session) {
 			break
 		}
 	}
-	if int64(s.dueAt.Sub(c.start)) < c.sleeping.Load() {
+	if int64(s.due) < c.sleeping.Load() {
 		select {
 		case c.wake <- struct{}{}:
 		default:
@@ -145,7 +145,7 @@ func (c *clock) takeInbox() {
 
 // place puts the session in the first slot at or after the time it is due.
 func (c *clock) place(s *Session) {
-	slot := int64((s.dueAt.Sub(c.start) + clockGrain - 1) / clockGrain)
+	slot := int64((s.due + clockGrain - 1) / clockGrain)
 	slot = min(max(slot, c.cursor+1), c.cursor+clockSlots-1)
 	s.clockNext = c.slots[slot%clockSlots]
 	c.slots[slot%clockSlots] = s

@@ -99,7 +99,7 @@ func (s *Session) deliverQueued(u *utterance, now time.Time) {
 		} else {
 			s.deliver(now)
 		}
-	case s.pace.unpaced && s.queue.low() && s.pace.ahead(now):
+	case s.pace.unpaced && s.queue.half() && s.pace.ahead(now):
 		s.deliverAt(now.Add(FrameDuration))
 	default:
 		s.deliver(now)
@@ -109,13 +109,14 @@ func (s *Session) deliverQueued(u *utterance, now time.Time) {
 // deliverAt has the clock deliver, unless it will before.
 func (s *Session) deliverAt(due time.Time) {
 	if !s.scheduled {
-		s.scheduled, s.dueAt = true, due
+		s.scheduled, s.due = true, due.Sub(s.clock.start)
 		s.clock.add(s)
 	}
 }
 
 func (s *Session) awaitRoom(u *utterance) error {
 	for s.queue.full() && !u.over {
+		s.queue.rest()
 		for !s.queue.low() && !u.over {
 			s.room.Wait()
 		}
@@ -165,11 +166,12 @@ func (s *Session) endTick(now time.Time, sent bool) (again bool, later time.Time
 	if s.gathered > 0 {
 		later = s.release(now, sent)
 	}
-	s.dueAt, s.scheduled = s.deliverDue(later)
-	if !s.scheduled {
+	due, more := s.deliverDue(later)
+	s.scheduled, s.due = more, due.Sub(s.clock.start)
+	if !more {
 		s.note()
 	}
-	return s.scheduled, later
+	return more, later
 }
 
 // deliverDue writes what is due and reports whether and when more falls due.

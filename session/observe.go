@@ -25,11 +25,11 @@ type heard struct {
 }
 
 // noteEvery is of how many frames note is taken at once, at most. It is more than
-// half of a queue of 50, so that it is done when a worker is about to fill that
-// half again, which brings the same memory into the cache. handOn is after how many
-// frames what they sounded like is handed on: ten seconds.
+// leave a queue of 50 before a worker is about to fill it again, which brings the same
+// memory into the cache: it is done then. handOn is after how many frames what they
+// sounded like is handed on: ten seconds.
 const (
-	noteEvery = 26
+	noteEvery = 35
 	handOn    = 500
 )
 
@@ -63,12 +63,8 @@ func (s *Session) charged(u *utterance) {
 
 // written puts down in the entry of u's frame, for note, how it has left, at now.
 func (s *Session) written(u *utterance, e *entry, now time.Time) {
-	due := s.pace.due()
-	if s.dueAt.After(due) {
-		due = s.dueAt // it waited for those it leaves with
-	}
-	e.written, e.depth = now.Sub(s.hub.began), int32(s.queue.n) //nolint:gosec // the queue is no longer than that
-	e.late = now.Sub(latest(s.hub.began.Add(e.received), due, s.released))
+	e.written, e.depth = now.Sub(s.hub.began), int32(s.queue.n)                                               //nolint:gosec // the queue is no longer than that
+	e.late = now.Sub(latest(s.hub.began.Add(e.received), s.pace.due(), s.clock.start.Add(s.due), s.released)) // it may have waited for those it left with
 	u.frames++
 	if u.frames == 1 {
 		u.sound.first = now.Sub(latest(u.accepted, s.turn, s.released))
@@ -156,14 +152,13 @@ func (s *Session) handOn(u *utterance) {
 	*recent, u.sound.handedOn = heard{}, u.frames
 }
 
-func latest(a, b, c time.Time) time.Time {
-	if b.After(a) {
-		a = b
+func latest(of ...time.Time) (t time.Time) {
+	for _, other := range of {
+		if other.After(t) {
+			t = other
+		}
 	}
-	if c.After(a) {
-		a = c
-	}
-	return a
+	return t
 }
 
 // tellTimings sends what a client asked for, if there is much of it.

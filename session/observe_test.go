@@ -137,6 +137,7 @@ func TestNoteIsTakenInTime(t *testing.T) {
 				t.Errorf("at most %d frames were not noted, want some, and fewer than %d", most, noteEvery)
 			}
 			s.Receive([]byte(`{"type":"control","command":"PAUSE"}`))
+			time.Sleep(FrameDuration)
 			synctest.Wait()
 			if n := unnoted(s); n != 0 {
 				t.Errorf("while it is paused, %d frames are not noted", n)

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -17,6 +18,7 @@ type queue struct {
 	entries []entry // a ring; nil while nothing is queued
 	head, n int
 	unnoted int // entries before head
+	mark    int // with so many left the speaker that waits goes on
 }
 
 // entry lies with its message, and has no pointers.
@@ -54,9 +56,20 @@ func newQueuePool(length int) *queuePool {
 
 func (q *queue) full() bool { return q.n == q.pool.length }
 
-// low reports whether a speaker that waited on a full queue should go on:
-// at half, so that it wakes once for many frames.
-func (q *queue) low() bool { return q.n <= q.pool.length/2 }
+// rest picks with how many frames left a speaker that waits on a full queue is to go
+// on: about half, so that it wakes once for many frames, and each time another number.
+// Sessions that began to speak together would otherwise have their queues filled together
+// for as long as they speak, and the clock's frames wait behind such a burst.
+func (q *queue) rest() {
+	third := q.pool.length / 3
+	q.mark = third + rand.IntN(third+1) //nolint:gosec // no secret
+}
+
+// low reports whether a speaker that waits should go on.
+func (q *queue) low() bool { return q.n <= q.mark }
+
+// half reports whether there is as much room as there are entries, or more.
+func (q *queue) half() bool { return q.n <= q.pool.length/2 }
 
 // crowded reports whether what was written must be noted before there is room
 // for more, in a queue that is not full.

@@ -2,7 +2,14 @@ package session
 
 import (
 	"bytes"
+	"context"
+	"log/slog"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/voxedge/voxedge/telemetry"
 )
 
 func testFrame(i int) Frame {
@@ -94,18 +101,85 @@ func TestQueueGivesItsMemoryBack(t *testing.T) {
 	}
 }
 
-func TestQueueIsLowAtHalf(t *testing.T) {
-	q := queue{pool: newQueuePool(10)}
-	for !q.full() {
-		q.pushFrame(testFrame(0), true)
-	}
-	for n := 10; n > 5; n-- {
-		if q.low() {
-			t.Fatalf("low with %d of 10", n)
+// A speaker that waits goes on when about half of the queue is left, and each time with
+// another number.
+func TestQueueIsLowAtAboutHalf(t *testing.T) {
+	const length, times = 50, 200
+	q := queue{pool: newQueuePool(length)}
+	seen := map[int]bool{}
+	for range times {
+		for !q.full() {
+			q.pushFrame(testFrame(0), true)
 		}
-		q.drop()
+		q.rest()
+		for !q.low() {
+			q.drop()
+		}
+		seen[q.n] = true
+		if q.n < length/3 || q.n > length-length/3 {
+			t.Fatalf("low with %d of %d", q.n, length)
+		}
 	}
-	if !q.low() {
-		t.Error("not low with 5 of 10")
+	if len(seen) < 10 {
+		t.Errorf("low with %d different numbers in %d times", len(seen), times)
 	}
+}
+
+// fast is a voice that makes frames as fast as they are taken, and notes when it went on
+// after it had to wait for room.
+type fast struct {
+	fiveFrames
+	mu     *sync.Mutex
+	wentOn *[]time.Time
+}
+
+func (v fast) Speaker(string, Params, string) Speaker { return v }
+
+func (v fast) Speak(_ context.Context, _ *Script, _ *uint64, emit func(Frame) error) error {
+	for {
+		before := time.Now()
+		if err := emit(Frame{PCM: make([]byte, FrameBytes), Received: before}); err != nil {
+			return err
+		}
+		if now := time.Now(); now.After(before) {
+			v.mu.Lock()
+			*v.wentOn = append(*v.wentOn, now)
+			v.mu.Unlock()
+		}
+	}
+}
+
+// Sessions that began to speak at once soon have their queues filled at different times.
+func TestSessionsAreNotFilledTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const sessions = 100
+		cfg := roomy
+		cfg.MaxSessions = sessions
+		voice := fast{mu: new(sync.Mutex), wentOn: new([]time.Time)}
+		hub := NewHub(cfg, voice, nil, nil, slog.New(slog.DiscardHandler), telemetry.Discard{})
+		defer hub.Close()
+		for range sessions {
+			s := hub.Open(&wire{}, Opening{Params: Params{Pacing: Realtime}})
+			defer s.Close()
+			s.Receive([]byte(`{"type":"text","text":"long"}`))
+		}
+		time.Sleep(5 * time.Second) // of synctest's clock
+		synctest.Wait()
+		voice.mu.Lock()
+		defer voice.mu.Unlock()
+		together, fills := map[time.Duration]int{}, 0
+		for _, at := range *voice.wentOn {
+			if ago := time.Since(at); ago < time.Second {
+				together[ago/FrameDuration]++
+				fills++
+			}
+		}
+		most := 0
+		for _, n := range together {
+			most = max(most, n)
+		}
+		if fills < sessions || most > fills/5 {
+			t.Errorf("within a frame's time of the last second %d queues were filled, of %d fills, want a fifth at most", most, fills)
+		}
+	})
 }

@@ -55,8 +55,8 @@ type Session struct {
 	past  []RecordedUtterance // over, but perhaps not all received
 
 	clock     *clock
-	clockNext *Session // the clock's, while scheduled
-	dueAt     time.Time
+	clockNext *Session      // the clock's, while scheduled
+	due       time.Duration // since the clock's start
 
 	allowance Allowance // nil: no limit
 	story     story
