@@ -76,6 +76,8 @@ type clock struct {
 	together int    // how many sessions write at once
 	begun    []*Session
 	conns    []Conn // of those that have gathered
+
+	low []*Session // whose speakers wait, and may go on
 }
 
 // SendAtOnce is for how many connections a Sender writes at once, at most.
@@ -116,6 +118,9 @@ func (c *clock) run(stop <-chan struct{}) {
 		for slot := int64(now.Sub(c.start) / clockGrain); c.cursor < slot; {
 			c.cursor++
 			now = c.serve(c.cursor, now)
+		}
+		if c.count == 0 {
+			c.refill()
 		}
 		until := c.nextSlot()
 		c.sleeping.Store(int64(until))
@@ -170,8 +175,28 @@ func (c *clock) serve(slot int64, now time.Time) time.Time {
 		}
 		s = next
 	}
-	return c.finish(now)
+	now = c.finish(now)
+	if slot%refillSlots == 0 || len(c.low) >= refillAtOnce {
+		c.refill()
+	}
+	return now
 }
+
+// refill has the speakers go on whose queues are low. What that wakes, from here to the
+// worker and back, costs as much for one as for some, but the frames that are due next
+// wait behind those of too many.
+func (c *clock) refill() {
+	for _, s := range c.low {
+		s.room.Signal()
+	}
+	clear(c.low)
+	c.low = c.low[:0]
+}
+
+const (
+	refillSlots  = int64(FrameDuration / clockGrain)
+	refillAtOnce = 16
+)
 
 // finish has the sessions that have begun write, and returns what time it has
 // become.

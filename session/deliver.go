@@ -120,6 +120,7 @@ func (s *Session) awaitRoom(u *utterance) error {
 		for !s.queue.low() && !u.over {
 			s.room.Wait()
 		}
+		s.queue.rested()
 	}
 	if u.over {
 		return errUtteranceOver
@@ -138,6 +139,9 @@ func (s *Session) deliver(now time.Time) {
 		s.deliverAt(due)
 	} else {
 		s.note() // for it may be long until there is more
+	}
+	if s.queue.low() {
+		s.room.Signal()
 	}
 }
 
@@ -170,6 +174,9 @@ func (s *Session) endTick(now time.Time, sent bool) (again bool, later time.Time
 	s.scheduled, s.due = more, due.Sub(s.clock.start)
 	if !more {
 		s.note()
+	}
+	if s.queue.low() {
+		s.clock.low = append(s.clock.low, s)
 	}
 	return more, later
 }
@@ -302,21 +309,12 @@ func (s *Session) pop() {
 	if s.queue.unnoted == noteEvery {
 		s.note()
 	}
-	s.popped()
-}
-
-// popped has a speaker that waits go on when there is room for many frames.
-func (s *Session) popped() {
-	if s.queue.low() {
-		s.room.Signal()
-	}
 }
 
 // finishUtterance acts on the end of an utterance when all of it was written.
 func (s *Session) finishUtterance() {
 	s.note()
 	s.queue.drop()
-	s.popped()
 	u := s.utterances[0]
 	s.utterances = s.utterances[1:]
 	why, problem := Completed, (*Error)(nil)

@@ -18,8 +18,10 @@ type queue struct {
 	entries []entry // a ring; nil while nothing is queued
 	head, n int
 	unnoted int // entries before head
-	mark    int // with so many left the speaker that waits goes on
+	mark    int // with so many left the speaker that waits goes on; nobodyRests: none waits
 }
+
+const nobodyRests = -1
 
 // entry lies with its message, and has no pointers.
 type entry struct {
@@ -64,6 +66,9 @@ func (q *queue) rest() {
 	third := q.pool.length / 3
 	q.mark = third + rand.IntN(third+1) //nolint:gosec // no secret
 }
+
+// rested says that the speaker goes on.
+func (q *queue) rested() { q.mark = nobodyRests }
 
 // low reports whether a speaker that waits should go on.
 func (q *queue) low() bool { return q.n <= q.mark }

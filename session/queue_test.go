@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -149,37 +151,41 @@ func (v fast) Speak(_ context.Context, _ *Script, _ *uint64, emit func(Frame) er
 	}
 }
 
-// Sessions that began to speak at once soon have their queues filled at different times.
-func TestSessionsAreNotFilledTogether(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		const sessions = 100
-		cfg := roomy
-		cfg.MaxSessions = sessions
-		voice := fast{mu: new(sync.Mutex), wentOn: new([]time.Time)}
-		hub := NewHub(cfg, voice, nil, nil, slog.New(slog.DiscardHandler), telemetry.Discard{})
-		defer hub.Close()
-		for range sessions {
-			s := hub.Open(&wire{}, Opening{Params: Params{Pacing: Realtime}})
-			defer s.Close()
-			s.Receive([]byte(`{"type":"text","text":"long"}`))
-		}
-		time.Sleep(5 * time.Second) // of synctest's clock
-		synctest.Wait()
-		voice.mu.Lock()
-		defer voice.mu.Unlock()
-		together, fills := map[time.Duration]int{}, 0
-		for _, at := range *voice.wentOn {
-			if ago := time.Since(at); ago < time.Second {
-				together[ago/FrameDuration]++
-				fills++
+// Sessions that began to speak at once soon have their queues filled at different times,
+// and those that began one after another some of them together.
+func TestQueuesAreFilledSomeTogether(t *testing.T) {
+	for _, apart := range []time.Duration{0, clockGrain} {
+		synctest.Test(t, func(t *testing.T) {
+			const sessions = 100
+			cfg := roomy
+			cfg.MaxSessions = sessions
+			voice := fast{mu: new(sync.Mutex), wentOn: new([]time.Time)}
+			hub := NewHub(cfg, voice, nil, nil, slog.New(slog.DiscardHandler), telemetry.Discard{})
+			defer hub.Close()
+			all := hub.clocks.all
+			hub.clocks.all = all[:1] // all sessions with one
+			defer func() { hub.clocks.all = all }()
+			for range sessions {
+				s := hub.Open(&wire{}, Opening{Params: Params{Pacing: Realtime}})
+				defer s.Close()
+				s.Receive([]byte(`{"type":"text","text":"long"}`))
+				time.Sleep(apart)
 			}
-		}
-		most := 0
-		for _, n := range together {
-			most = max(most, n)
-		}
-		if fills < sessions || most > fills/5 {
-			t.Errorf("within a frame's time of the last second %d queues were filled, of %d fills, want a fifth at most", most, fills)
-		}
-	})
+			time.Sleep(5 * time.Second) // of synctest's clock
+			synctest.Wait()
+			voice.mu.Lock()
+			defer voice.mu.Unlock()
+			together, fills := map[time.Time]int{}, 0
+			for _, at := range *voice.wentOn {
+				if time.Since(at) < time.Second {
+					together[at]++
+					fills++
+				}
+			}
+			most := slices.Max(slices.Collect(maps.Values(together)))
+			if fills < sessions || most > fills/5 || len(together) > fills/2 {
+				t.Errorf("begun %s apart: in a second, queues were filled %d times, up to %d at once, at %d times", apart, fills, most, len(together))
+			}
+		})
+	}
 }
