@@ -119,9 +119,6 @@ func (c *clock) run(stop <-chan struct{}) {
 			c.cursor++
 			now = c.serve(c.cursor, now)
 		}
-		if c.count == 0 {
-			c.refill()
-		}
 		until := c.nextSlot()
 		c.sleeping.Store(int64(until))
 		if c.inbox.Load() != nil {
@@ -232,13 +229,13 @@ func (c *clock) send() bool {
 	return true
 }
 
-// nextSlot returns when the next session is due, since start.
+// nextSlot returns when the next session is due, or the next refill, since start.
 func (c *clock) nextSlot() time.Duration {
-	if c.count == 0 {
+	if c.count == 0 && len(c.low) == 0 {
 		return 1<<63 - 1
 	}
 	for slot := c.cursor + 1; ; slot++ {
-		if c.slots[slot%clockSlots] != nil {
+		if c.slots[slot%clockSlots] != nil || slot%refillSlots == 0 && len(c.low) > 0 {
 			return time.Duration(slot) * clockGrain
 		}
 	}

@@ -139,7 +139,7 @@ func (h *Hub) Open(conn Conn, o Opening) *Session {
 	s := &Session{
 		id: uuid.NewString(), token: rand.Text(), epoch: 1, params: o.Params, hub: h, conn: conn, binary: o.Binary,
 		client: o.Client, expires: o.Expires, allowance: o.Allowance,
-		queue: queue{pool: h.queues},
+		queue: queue{pool: h.queues, mark: nobodyRests},
 		clock: h.clocks.assign(),
 	}
 	name, model := s.id, ""

@@ -25,8 +25,8 @@ type heard struct {
 }
 
 // noteEvery is of how many frames note is taken at once, at most. It is more than
-// leave a queue of 50 before a worker is about to fill it again, which brings the same
-// memory into the cache: it is done then. handOn is after how many frames what they
+// leave a queue of 50, one by one, before a worker is about to fill it again, which brings
+// the same memory into the cache: it is done then. handOn is after how many frames what they
 // sounded like is handed on: ten seconds.
 const (
 	noteEvery = 35

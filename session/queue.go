@@ -63,8 +63,8 @@ func (q *queue) full() bool { return q.n == q.pool.length }
 // Sessions that began to speak together would otherwise have their queues filled together
 // for as long as they speak, and the clock's frames wait behind such a burst.
 func (q *queue) rest() {
-	third := q.pool.length / 3
-	q.mark = third + rand.IntN(third+1) //nolint:gosec // no secret
+	third := (q.pool.length + 1) / 3
+	q.mark = third + rand.IntN(max(1, q.pool.length-2*third)) //nolint:gosec // no secret
 }
 
 // rested says that the speaker goes on.

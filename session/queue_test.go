@@ -182,10 +182,51 @@ func TestQueuesAreFilledSomeTogether(t *testing.T) {
 					fills++
 				}
 			}
+			if fills < sessions {
+				t.Fatalf("begun %s apart: in a second, queues were filled %d times", apart, fills)
+			}
 			most := slices.Max(slices.Collect(maps.Values(together)))
-			if fills < sessions || most > fills/5 || len(together) > fills/2 {
+			if most > fills/5 || len(together) > fills/2 {
 				t.Errorf("begun %s apart: in a second, queues were filled %d times, up to %d at once, at %d times", apart, fills, most, len(together))
 			}
 		})
+	}
+}
+
+// However small the queue, and alone or not, all is spoken, and at its pace.
+func TestSmallQueuesAreFilled(t *testing.T) {
+	for _, length := range []int{1, 2, 3, 6} {
+		for _, interval := range []time.Duration{FrameDuration, MaxPacingInterval} {
+			for sessions := 1; sessions <= 2; sessions++ {
+				synctest.Test(t, func(t *testing.T) {
+					const frames = 100
+					cfg := roomy
+					cfg.QueueFrames, cfg.PacingLead, cfg.PacingInterval = length, time.Duration(length)*FrameDuration, interval
+					hub := NewHub(cfg, saying{frames: frames}, nil, nil, slog.New(slog.DiscardHandler), telemetry.Discard{})
+					defer hub.Close()
+					var open []*Session
+					for range sessions {
+						s := hub.Open(&wire{}, Opening{Params: Params{Pacing: Realtime}})
+						defer s.Close()
+						s.Receive([]byte(`{"type":"text","text":"a hundred frames"}`))
+						open = append(open, s)
+						time.Sleep(7 * time.Millisecond)
+					}
+					time.Sleep(frames * interval)
+					synctest.Wait()
+					for _, s := range open {
+						s.mu.Lock()
+						if s.sequence != frames || len(s.utterances) > 0 {
+							t.Errorf("a queue of %d, %s between writes, %d sessions: %d of %d frames, and %d utterances are left",
+								length, interval, sessions, s.sequence, frames, len(s.utterances))
+						}
+						if s.story.underruns > 0 && interval == FrameDuration && length > 1 {
+							t.Errorf("a queue of %d, %d sessions: it ran dry %d times", length, sessions, s.story.underruns)
+						}
+						s.mu.Unlock()
+					}
+				})
+			}
+		}
 	}
 }
