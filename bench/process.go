@@ -63,6 +63,22 @@ func (p *process) cpu() (total time.Duration, err error) {
 	return total, nil
 }
 
+// cores is for how long the machine's have been busy, and for how long there have been
+// any, all added up, in the kernel's ticks.
+func cores() (busy, there int, err error) {
+	stat, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, 0, err
+	}
+	first, _, _ := strings.Cut(string(stat), "\n")
+	var user, nice, system, idle, disk, hard, soft, stolen int
+	if _, err := fmt.Sscanf(first, "cpu %d %d %d %d %d %d %d %d", &user, &nice, &system, &idle, &disk, &hard, &soft, &stolen); err != nil {
+		return 0, 0, fmt.Errorf("/proc/stat: %w", err)
+	}
+	busy = user + nice + system + hard + soft + stolen
+	return busy, busy + idle + disk, nil
+}
+
 // memory is what the process has in use, in bytes.
 func (p *process) memory() (int, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))

@@ -42,6 +42,7 @@ type Measure struct {
 	CPU      float64   `json:"cpu_us_per_frame"`
 	Rate     float64   `json:"frames_per_second"`
 	Pace     float64   `json:"pace,omitempty"` // Rate to what the sessions ask for; below 1 the machine is too small
+	Busy     float64   `json:"cores_busy"`     // share of the machine's time, all that ran on it
 	Memory   int       `json:"bytes_each"`     // resident, a session: more than before the first
 	Lateness Quantiles `json:"lateness_ms,omitempty"`
 	Latency  Quantiles `json:"latency_ms,omitempty"`
@@ -294,6 +295,7 @@ type sum struct {
 	empty, full       int  // resident bytes before the first window, and the most at the end of one
 	open              bool // within a window
 	marked, ran       time.Duration
+	busy, there       int // of the machine's cores, in ticks, less those before the window while one is open
 	frames            int64
 	lasting           time.Duration
 	lateness, latency []time.Duration
@@ -310,7 +312,14 @@ func (s *sum) mark() error {
 	if err != nil {
 		return err
 	}
-	if s.open {
+	busy, there, err := cores()
+	if err != nil {
+		return err
+	}
+	if !s.open {
+		s.busy, s.there = s.busy-busy, s.there-there
+	} else {
+		s.busy, s.there = s.busy+busy, s.there+there
 		s.ran += now - s.marked
 		var held int
 		held, err = s.process.memory()
@@ -331,7 +340,7 @@ func (s *sum) add(w window) {
 func (s *sum) cpu() float64 { return float64(s.ran.Nanoseconds()) / 1000 / float64(s.frames) }
 
 func (s *sum) measure(asked float64, stamped bool) Measure {
-	m := Measure{CPU: s.cpu(), Rate: float64(s.frames) / s.lasting.Seconds(), Memory: max(0, s.full-s.empty) / s.sessions}
+	m := Measure{CPU: s.cpu(), Rate: float64(s.frames) / s.lasting.Seconds(), Busy: float64(s.busy) / float64(max(1, s.there)), Memory: max(0, s.full-s.empty) / s.sessions}
 	if asked == 0 {
 		return m
 	}
