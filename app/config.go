@@ -45,7 +45,7 @@ type Config struct {
 
 	MaxConnections      int           `env:"MAX_CONNECTIONS" envDefault:"100" doc:"Sessions at once; more are refused with AT_CAPACITY"`
 	FrameQueueSize      int           `env:"FRAME_QUEUE_SIZE" envDefault:"50" doc:"Frames of 20 ms between worker and client, a session"`
-	PacingLead          time.Duration `env:"PACING_LEAD" envDefault:"200ms" doc:"How far ahead of playback a client is kept"`
+	PacingLead          time.Duration `env:"PACING_LEAD" envDefault:"200ms" doc:"How far ahead of playback a client is kept, 40ms or more"`
 	PacingInterval      time.Duration `env:"PACING_INTERVAL" envDefault:"20ms" doc:"How often frames leave: at 40ms two at once, at 60ms three, for less CPU a frame; never more than PACING_LEAD ahead"`
 	IOUring             bool          `env:"IO_URING" envDefault:"true" doc:"Frames for many clients leave with one system call, where Linux lets the process use io_uring; false: a call each"`
 	SlowClientTimeout   time.Duration `env:"SLOW_CLIENT_TIMEOUT" envDefault:"10s" doc:"How long a client may take nothing while frames wait"`
@@ -253,6 +253,9 @@ func (c *Config) check() []Problem {
 	}
 	if queued := time.Duration(c.FrameQueueSize) * session.FrameDuration; queued < c.PacingLead {
 		wrong("FRAME_QUEUE_SIZE", "Raise it, or lower PACING_LEAD", "%d frames are %s, less than PACING_LEAD (%s)", c.FrameQueueSize, queued, c.PacingLead)
+	}
+	if c.PacingLead < 2*session.FrameDuration {
+		wrong("PACING_LEAD", "Give 40ms or more", "%s is less than two frames, so that the client runs dry when one is late at all", c.PacingLead)
 	}
 	if i := c.PacingInterval; i > session.MaxPacingInterval || i%session.FrameDuration != 0 {
 		wrong("PACING_INTERVAL", "Give 20ms, 40ms or 60ms", "%s is not the time of one, two or three frames", i)
