@@ -316,14 +316,14 @@ func (s *sum) mark() error {
 	if err != nil {
 		return err
 	}
-	if !s.open {
-		s.busy, s.there = s.busy-busy, s.there-there
-	} else {
-		s.busy, s.there = s.busy+busy, s.there+there
+	if s.open {
 		s.ran += now - s.marked
+		s.busy, s.there = s.busy+busy, s.there+there
 		var held int
 		held, err = s.process.memory()
 		s.full = max(s.full, held)
+	} else {
+		s.busy, s.there = s.busy-busy, s.there-there
 	}
 	s.open, s.marked = !s.open, now
 	return err

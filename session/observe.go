@@ -63,8 +63,9 @@ func (s *Session) charged(u *utterance) {
 
 // written puts down in the entry of u's frame, for note, how it has left, at now.
 func (s *Session) written(u *utterance, e *entry, now time.Time) {
-	e.written, e.depth = now.Sub(s.hub.began), int32(s.queue.n)                                               //nolint:gosec // the queue is no longer than that
-	e.late = now.Sub(latest(s.hub.began.Add(e.received), s.pace.due(), s.clock.start.Add(s.due), s.released)) // it may have waited for those it left with
+	e.written, e.depth = now.Sub(s.hub.began), int32(s.queue.n) //nolint:gosec // the queue is no longer than that
+	together := s.clock.start.Add(s.due)                        // it may have waited for those it left with
+	e.late = now.Sub(latest(s.hub.began.Add(e.received), s.pace.due(), together, s.released))
 	u.frames++
 	if u.frames == 1 {
 		u.sound.first = now.Sub(latest(u.accepted, s.turn, s.released))
