@@ -18,6 +18,9 @@ const (
 	checkPeriod   = time.Second
 	recheckPeriod = 200 * time.Millisecond // of what has failed
 	checkTimeout  = 900 * time.Millisecond
+	// unsaidFor is how long a check may fail at the start before the log says
+	// so: until then workers are still being looked up.
+	unsaidFor = 3 * time.Second
 	// wedgedAfter is how long the checks may stand still before the process
 	// counts as wedged.
 	wedgedAfter = 30 * time.Second
@@ -85,10 +88,24 @@ func (h *Health) Run(ctx context.Context) {
 }
 
 func (h *Health) keepChecking(ctx context.Context, c Check) {
+	begun := time.Now()
+	said := unsaid
 	for {
+		result := h.check(ctx, c)
+		if ctx.Err() != nil {
+			return
+		}
 		wait := checkPeriod
-		if !h.check(ctx, c) {
+		if !result.OK {
 			wait = recheckPeriod
+		}
+		switch {
+		case result.OK && said != saidPassed:
+			h.log.Info("check passed", "check", c.Name)
+			said = saidPassed
+		case !result.OK && (said == saidPassed || said == unsaid && time.Since(begun) >= unsaidFor):
+			h.log.Error("check failed", "check", c.Name, "cause", result.Error, "resolution", result.Resolution)
+			said = saidFailed
 		}
 		select {
 		case <-time.After(wait):
@@ -98,13 +115,17 @@ func (h *Health) keepChecking(ctx context.Context, c Check) {
 	}
 }
 
-func (h *Health) check(ctx context.Context, c Check) (ok bool) {
+// What the log has said of a check.
+const (
+	unsaid = iota
+	saidPassed
+	saidFailed
+)
+
+func (h *Health) check(ctx context.Context, c Check) CheckResult {
 	probe, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	err := c.Probe(probe)
-	if ctx.Err() != nil {
-		return false
-	}
 	result := CheckResult{OK: err == nil}
 	if err != nil {
 		result.Error, result.Resolution = err.Error(), c.Resolution
@@ -112,17 +133,12 @@ func (h *Health) check(ctx context.Context, c Check) (ok bool) {
 			result.Error = fmt.Sprintf("no answer within %s: it hangs, or packets to it are dropped", checkTimeout)
 		}
 	}
-	h.mu.Lock()
-	before := h.results[c.Name]
-	h.results[c.Name] = result
-	h.mu.Unlock()
-	switch {
-	case before.OK && !result.OK:
-		h.log.Error("check failed", "check", c.Name, "cause", result.Error, "resolution", result.Resolution)
-	case !before.OK && result.OK:
-		h.log.Info("check passed", "check", c.Name)
+	if ctx.Err() == nil {
+		h.mu.Lock()
+		h.results[c.Name] = result
+		h.mu.Unlock()
 	}
-	return result.OK
+	return result
 }
 
 // OK reports whether the named check passed last time.
