@@ -170,7 +170,7 @@ func (s *stream) converse(conn *client, current *session.Session) {
 	})
 	conn.ws.SetPingHandler(func(data string) error {
 		inTurn(pace)
-		current.Heard()
+		defer current.Pinged()
 		return conn.ws.WriteControl(websocket.PongMessage, []byte(data), time.Time{})
 	})
 	conn.ws.SetCloseHandler(func(int, string) error { return nil }) // the session answers, after its last message

@@ -91,7 +91,9 @@ func (s *Session) enqueueEnd(u *utterance, skipped uint64, err error) {
 func (s *Session) deliverQueued(u *utterance, now time.Time) {
 	switch {
 	case !s.pace.unpaced && u.sound.behind >= farBehind:
-		s.deliver(now)
+		if !s.scheduled || s.pieceQueued() {
+			s.deliver(now)
+		}
 	case !s.pace.unpaced && s.queue.n > 1:
 	case !s.pace.unpaced && s.position > u.first && !s.scheduled:
 		if end, crowded := s.clock.crowd(now); crowded {
@@ -203,11 +205,7 @@ func (s *Session) deliverDue(now time.Time) (due time.Time, more bool) {
 // mayWrite reports whether frames may leave. What the socket has not taken of
 // those before comes first.
 func (s *Session) mayWrite() bool {
-	if s.state.held() || s.state == Ended {
-		return false
-	}
-	s.flushIfBlocked()
-	return !s.flushing
+	return !s.state.held() && s.state != Ended && !s.flushing
 }
 
 // gather numbers the frames that are due and hands them to the connection, which
@@ -243,12 +241,15 @@ func (s *Session) heldBack(now time.Time) (next time.Time, held bool) {
 	if s.pace.unpaced || s.utterances[0].sound.behind < farBehind {
 		return time.Time{}, false
 	}
-	piece := min(s.pace.lead, longestPiece)
 	since := s.hub.began.Add(s.queue.front().queued)
-	wait := piece - now.Sub(since)
-	held = wait > 0 && time.Duration(s.queue.n)*FrameDuration < piece && since.After(s.released) && !s.queue.at(s.queue.n-1).end()
+	wait := s.piece() - now.Sub(since)
+	held = wait > 0 && !s.pieceQueued() && since.After(s.released) && !s.queue.at(s.queue.n-1).end()
 	return now.Add(min(wait, s.pace.lead/2, MaxPacingInterval)), held // not later: nothing moves it forward
 }
+
+func (s *Session) piece() time.Duration { return min(s.pace.lead, longestPiece) }
+
+func (s *Session) pieceQueued() bool { return time.Duration(s.queue.n)*FrameDuration >= s.piece() }
 
 // dueBy returns how many frames of the utterance that is heard may leave at now:
 // at most as many as are written at once, and as are charged for at once. If none may,
@@ -280,6 +281,7 @@ func (s *Session) release(now time.Time, sent bool) time.Time {
 		s.broken(n, err)
 		return now
 	}
+	s.flushIfBlocked()
 	if !sent {
 		now = time.Now()
 	}
@@ -334,7 +336,8 @@ func (s *Session) finishUtterance() {
 }
 
 // flushIfBlocked starts the flusher when bytes wait for the socket: a client
-// that takes its time costs itself a goroutine, and nobody else.
+// that takes its time costs itself a goroutine, and nobody else. Whoever has written
+// calls it.
 func (s *Session) flushIfBlocked() {
 	if !s.flushing && s.conn.Blocked() {
 		s.flushing = true

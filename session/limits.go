@@ -67,7 +67,9 @@ func (s *Session) ping(now time.Time) {
 	s.story.pinged = now
 	if err := s.conn.Ping(); err != nil {
 		s.lost(err)
+		return
 	}
+	s.flushIfBlocked()
 }
 
 // silent reports whether there is nothing to speak but what waits for the

@@ -25,7 +25,7 @@ type Conn interface {
 	// Flush waits until no bytes wait. It fails with os.ErrDeadlineExceeded
 	// once the client has taken nothing for the given time.
 	Flush(patience time.Duration) error
-	// Ping sends a WebSocket ping; the answer comes to Session.Heard.
+	// Ping sends a WebSocket ping; the answer comes to Session.Ponged.
 	Ping() error
 	// Close hands over a close message and gives the client a moment to answer
 	// it before the reader is let go.

@@ -250,10 +250,11 @@ func (s *Session) send(message any) {
 	s.flushIfBlocked()
 }
 
-// Heard takes note of a sign of life that is not a message.
-func (s *Session) Heard() {
+// Pinged takes note of a sign of life that is not a message, and was answered.
+func (s *Session) Pinged() {
 	s.mu.Lock()
 	s.story.alive = time.Now()
+	s.flushIfBlocked()
 	s.mu.Unlock()
 }
 
