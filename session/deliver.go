@@ -202,8 +202,8 @@ func (s *Session) deliverDue(now time.Time) (due time.Time, more bool) {
 	return time.Time{}, false
 }
 
-// mayWrite reports whether frames may leave. What the socket has not taken of
-// those before comes first.
+// mayWrite reports whether frames may leave. What the socket is known not to have taken
+// comes first.
 func (s *Session) mayWrite() bool {
 	return !s.state.held() && s.state != Ended && !s.flushing
 }
@@ -354,8 +354,8 @@ func (s *Session) flush() {
 	switch {
 	case err == nil:
 		s.released = time.Now()
+		s.flushIfBlocked() // what was written since, before it was known that there is room
 		s.deliver(s.released)
-		s.flushIfBlocked() // what was written since, though nothing is due
 	case s.state == Ended:
 		s.conn.Abort()
 	default:

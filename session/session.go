@@ -12,8 +12,8 @@ import (
 	"github.com/voxedge/voxedge/telemetry"
 )
 
-// Session is one client connection. Receive and Lost belong to the goroutine
-// that reads the connection; End may be called by any.
+// Session is one client connection. Receive, Pinged and Lost belong to the goroutine
+// that reads the connection, and closes it; End may be called by any.
 type Session struct {
 	id          string
 	token       string
@@ -253,9 +253,9 @@ func (s *Session) send(message any) {
 // Pinged takes note of a sign of life that is not a message, and was answered.
 func (s *Session) Pinged() {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.story.alive = time.Now()
 	s.flushIfBlocked()
-	s.mu.Unlock()
 }
 
 // Ponged takes note of the answer to a ping.
