@@ -13,6 +13,9 @@ const (
 	saveInterval = 20 * time.Millisecond
 	saveTimeout  = time.Second
 	saveRetry    = 500 * time.Millisecond
+	// saveAtOnce is how many records, and how many that are to be forgotten, go in one
+	// call: thousands might never be taken in time, and be tried for ever.
+	saveAtOnce = 256
 )
 
 // keeper saves the records of sessions that changed, all of them in one
@@ -26,6 +29,8 @@ type keeper struct {
 	dirty  map[*Session]struct{}
 	over   map[string]int64      // epochs of sessions to be forgotten
 	lost   map[string]lostRecord // of sessions that may be resumed here
+	left   map[string]struct{}   // ids of lost sessions that are not saved, nor being saved
+	swept  time.Time             // when lost was last looked through
 	wake   chan struct{}
 	failed bool // the last save
 }
@@ -33,13 +38,12 @@ type keeper struct {
 type lostRecord struct {
 	record Record
 	until  time.Time
-	saved  bool // or being saved
 }
 
 func newKeeper(journal Journal, window time.Duration, log *slog.Logger) *keeper {
 	return &keeper{
 		journal: journal, window: window, log: log, wake: make(chan struct{}, 1),
-		dirty: map[*Session]struct{}{}, over: map[string]int64{}, lost: map[string]lostRecord{},
+		dirty: map[*Session]struct{}{}, over: map[string]int64{}, lost: map[string]lostRecord{}, left: map[string]struct{}{},
 	}
 }
 
@@ -57,6 +61,7 @@ func (k *keeper) leave(r Record) {
 	k.mu.Lock()
 	if l, ok := k.lost[r.ID]; !ok || l.record.Epoch <= r.Epoch {
 		k.lost[r.ID] = lostRecord{record: r, until: time.Now().Add(k.window)}
+		k.left[r.ID] = struct{}{}
 	}
 	k.mu.Unlock()
 	k.nudge()
@@ -94,8 +99,9 @@ func (k *keeper) take(r *Record) error {
 		return ErrTaken
 	}
 	r.Epoch++
-	l.record.Epoch, l.saved = r.Epoch, false
+	l.record.Epoch = r.Epoch
 	k.lost[r.ID] = l
+	k.left[r.ID] = struct{}{}
 	return nil
 }
 
@@ -140,10 +146,22 @@ func (k *keeper) run(stop <-chan struct{}) {
 
 // save brings the journal up to date and reports whether it could.
 func (k *keeper) save() bool {
-	sessions, records, over := k.due()
-	if k.journal == nil || len(records)+len(over) == 0 {
-		return true
+	for {
+		sessions, records, over, more := k.due()
+		if k.journal != nil && len(records)+len(over) > 0 {
+			if err := k.saveThese(sessions, records, over); err != nil {
+				return false
+			}
+		}
+		if !more {
+			return true
+		}
 	}
+}
+
+// saveThese makes one call for the records, of which some are of these sessions, and one
+// for those that are over.
+func (k *keeper) saveThese(sessions []*Session, records []Record, over map[string]int64) error {
 	ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
 	defer cancel()
 	superseded, err := k.journal.Save(ctx, records)
@@ -153,41 +171,68 @@ func (k *keeper) save() bool {
 	k.tell(err)
 	if err != nil {
 		k.again(sessions, records, over)
-		return false
+		return err
 	}
 	for _, taken := range superseded {
 		for _, s := range sessions {
 			s.taken(taken)
 		}
 	}
-	return true
+	return nil
 }
 
-// due takes what is to be saved, and drops what was lost too long ago.
-func (k *keeper) due() (sessions []*Session, records []Record, over map[string]int64) {
+// due takes some of what is to be saved, and reports whether there is more. It drops
+// what was lost too long ago.
+func (k *keeper) due() (sessions []*Session, records []Record, over map[string]int64, more bool) {
 	k.mu.Lock()
-	now := time.Now()
-	for id, l := range k.lost {
-		if now.After(l.until) {
-			delete(k.lost, id)
-		} else if !l.saved {
+	k.sweep(time.Now())
+	for id := range k.left {
+		if len(records) == saveAtOnce {
+			break
+		}
+		delete(k.left, id)
+		if l, ok := k.lost[id]; ok {
 			records = append(records, l.record)
-			l.saved = true
-			k.lost[id] = l
 		}
 	}
-	over, k.over = k.over, map[string]int64{}
 	for s := range k.dirty {
+		if len(records)+len(sessions) == saveAtOnce {
+			break
+		}
+		delete(k.dirty, s)
 		sessions = append(sessions, s)
 	}
-	clear(k.dirty)
+	over = map[string]int64{}
+	for id, epoch := range k.over {
+		if len(over) == saveAtOnce {
+			break
+		}
+		delete(k.over, id)
+		over[id] = epoch
+	}
+	more = len(k.left)+len(k.dirty)+len(k.over) > 0
 	k.mu.Unlock()
 	for _, s := range sessions { // a session's lock is never taken inside the keeper's
 		if r, ok := s.takeDown(); ok {
 			records = append(records, r)
 		}
 	}
-	return sessions, records, over
+	return sessions, records, over, more
+}
+
+// sweep drops what was lost too long ago, and looks for that once a second. The lock is
+// held.
+func (k *keeper) sweep(now time.Time) {
+	if now.Sub(k.swept) < time.Second {
+		return
+	}
+	k.swept = now
+	for id, l := range k.lost {
+		if now.After(l.until) {
+			delete(k.lost, id)
+			delete(k.left, id)
+		}
+	}
 }
 
 // again puts back what could not be saved.
@@ -198,9 +243,8 @@ func (k *keeper) again(sessions []*Session, records []Record, over map[string]in
 		k.dirty[s] = struct{}{}
 	}
 	for _, r := range records {
-		if l, ok := k.lost[r.ID]; ok {
-			l.saved = false
-			k.lost[r.ID] = l
+		if _, ok := k.lost[r.ID]; ok {
+			k.left[r.ID] = struct{}{}
 		}
 	}
 	for id, epoch := range over {

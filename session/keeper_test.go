@@ -2,9 +2,12 @@ package session
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"testing"
 	"time"
+
+	"github.com/voxedge/voxedge/telemetry"
 )
 
 // slowJournal keeps records in memory, and takes its time with the first save.
@@ -59,5 +62,52 @@ func TestForgettingKnowsEpochs(t *testing.T) {
 	k.forget("a", 2)
 	if _, ok := k.lostHere("a", "secret"); ok {
 		t.Error("what is over for good can be resumed")
+	}
+}
+
+// smallJournal is too slow for many records at once.
+type smallJournal struct {
+	slowJournal
+	saved, forgotten map[string]bool
+}
+
+func (j *smallJournal) Save(_ context.Context, records []Record) ([]Taken, error) {
+	if len(records) > saveAtOnce {
+		return nil, context.DeadlineExceeded
+	}
+	for _, r := range records {
+		j.saved[r.ID] = true
+	}
+	return nil, nil
+}
+
+func (j *smallJournal) Forget(_ context.Context, over map[string]int64) error {
+	if len(over) > saveAtOnce {
+		return context.DeadlineExceeded
+	}
+	for id := range over {
+		j.forgotten[id] = true
+	}
+	return nil
+}
+
+// When thousands of sessions change at once, all are saved, some at a time.
+func TestThousandsAreSaved(t *testing.T) {
+	const many = 10*saveAtOnce + 1
+	j := &smallJournal{saved: map[string]bool{}, forgotten: map[string]bool{}}
+	k := newKeeper(j, time.Minute, slog.New(slog.DiscardHandler))
+	hub := NewHub(roomy, fiveFrames{}, nil, nil, slog.New(slog.DiscardHandler), telemetry.Discard{})
+	defer hub.Close()
+	for i := range many {
+		k.leave(Record{ID: fmt.Sprint("lost ", i), Epoch: 1})
+		k.forget(fmt.Sprint("over ", i), 1)
+	}
+	for range many {
+		s := hub.Open(&wire{}, Opening{Params: Params{Pacing: Realtime}})
+		defer s.Close()
+		k.changed(s)
+	}
+	if !k.save() || len(j.saved) != 2*many || len(j.forgotten) != many {
+		t.Errorf("saved %d sessions and forgot %d, want %d and %d", len(j.saved), len(j.forgotten), 2*many, many)
 	}
 }
