@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/voxedge/voxedge/telemetry"
 )
 
 const (
@@ -21,9 +23,10 @@ const (
 // keeper saves the records of sessions that changed, all of them in one
 // goroutine and many in one call, so that speaking never waits for the journal.
 type keeper struct {
-	journal Journal // nil: sessions can be resumed at this edge alone
-	window  time.Duration
-	log     *slog.Logger
+	journal  Journal // nil: sessions can be resumed at this edge alone
+	window   time.Duration
+	log      *slog.Logger
+	recorder telemetry.Recorder
 
 	mu     sync.Mutex
 	dirty  map[*Session]struct{}
@@ -40,9 +43,9 @@ type lostRecord struct {
 	until  time.Time
 }
 
-func newKeeper(journal Journal, window time.Duration, log *slog.Logger) *keeper {
+func newKeeper(journal Journal, window time.Duration, log *slog.Logger, recorder telemetry.Recorder) *keeper {
 	return &keeper{
-		journal: journal, window: window, log: log, wake: make(chan struct{}, 1),
+		journal: journal, window: window, log: log, recorder: recorder, wake: make(chan struct{}, 1),
 		dirty: map[*Session]struct{}{}, over: map[string]int64{}, lost: map[string]lostRecord{}, left: map[string]struct{}{},
 	}
 }
@@ -254,6 +257,9 @@ func (k *keeper) again(sessions []*Session, records []Record, over map[string]in
 }
 
 func (k *keeper) tell(err error) {
+	if err != nil {
+		k.recorder.JournalFailed()
+	}
 	switch {
 	case err != nil && !k.failed:
 		k.log.Warn("the journal cannot be written: until it can, lost sessions can be resumed at this edge alone",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,7 +31,8 @@ func (*slowJournal) Forget(context.Context, map[string]int64) error { return nil
 // and again when that fails.
 func TestTheLastRecordOfALostSessionIsSaved(t *testing.T) {
 	j := &slowJournal{make(chan []Record), make(chan error)}
-	k := newKeeper(j, time.Minute, slog.New(slog.DiscardHandler))
+	failures := &failures{}
+	k := newKeeper(j, time.Minute, slog.New(slog.DiscardHandler), failures)
 	stop := make(chan struct{})
 	done := make(chan struct{})
 	go func() { defer close(done); k.run(stop) }()
@@ -47,12 +49,23 @@ func TestTheLastRecordOfALostSessionIsSaved(t *testing.T) {
 		}
 		j.outcome <- becomes
 	}
+	if n := failures.Load(); n != 1 {
+		t.Errorf("%d failures were counted, want 1", n)
+	}
 }
+
+// failures counts how often the journal failed.
+type failures struct {
+	telemetry.Discard
+	atomic.Int64
+}
+
+func (f *failures) JournalFailed() { f.Add(1) }
 
 // A session that is over for good is forgotten, but not one that its client has
 // resumed meanwhile.
 func TestForgettingKnowsEpochs(t *testing.T) {
-	k := newKeeper(nil, time.Minute, slog.New(slog.DiscardHandler))
+	k := newKeeper(nil, time.Minute, slog.New(slog.DiscardHandler), telemetry.Discard{})
 	left := Record{ID: "a", Epoch: 2, TokenHash: hashToken("secret")}
 	k.leave(left)
 	k.forget("a", 1)
@@ -95,7 +108,7 @@ func (j *smallJournal) Forget(_ context.Context, over map[string]int64) error {
 func TestThousandsAreSaved(t *testing.T) {
 	const many = 10*saveAtOnce + 1
 	j := &smallJournal{saved: map[string]bool{}, forgotten: map[string]bool{}}
-	k := newKeeper(j, time.Minute, slog.New(slog.DiscardHandler))
+	k := newKeeper(j, time.Minute, slog.New(slog.DiscardHandler), telemetry.Discard{})
 	hub := NewHub(roomy, fiveFrames{}, nil, nil, slog.New(slog.DiscardHandler), telemetry.Discard{})
 	defer hub.Close()
 	for i := range many {

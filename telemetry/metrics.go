@@ -34,6 +34,7 @@ type Metrics struct {
 	errors     metric.Int64Counter
 	underruns  metric.Int64Counter
 	bargeIn    metric.Float64Histogram
+	unsaved    metric.Int64Counter
 	ignored    metric.Int64Counter
 	picks      metric.Int64Counter
 	faults     metric.Int64Counter
@@ -97,6 +98,7 @@ func NewMetrics(service string, send bool) (*Metrics, error) {
 	m.characters = plain("voxedge.utterance.characters", "{character}", "Characters of the utterances that ended.")
 	m.frames = plain("voxedge.frame.written", "{frame}", "Frames written to clients.")
 	m.underruns = plain("voxedge.utterance.underruns", "{underrun}", "Times that a client had played all it was sent in the middle of an utterance: audible gaps.")
+	m.unsaved = plain("voxedge.journal.failures", "{failure}", "Times that records of sessions could not be saved; it is tried again.")
 	m.ignored = plain("voxedge.trace.receipts.ignored", "{frame}", "Frames of clients' receipts that end no trace: not sampled, said twice, or too late.")
 	m.picks = counter("voxedge.worker.picks", "{session}", "Sessions started at workers, by worker.")
 	m.faults = counter("voxedge.worker.faults", "{fault}", "Failures of workers while they served a session, by worker and kind.")
@@ -182,6 +184,9 @@ func (m *Metrics) Frames(waits, lateness *Distribution, underruns int) {
 func (m *Metrics) BargeIn(command string, took time.Duration) {
 	m.bargeIn.Record(context.Background(), took.Seconds(), by("command", command))
 }
+
+// JournalFailed counts it.
+func (m *Metrics) JournalFailed() { m.unsaved.Add(context.Background(), 1) }
 
 // ReceiptIgnored counts it.
 func (m *Metrics) ReceiptIgnored() { m.ignored.Add(context.Background(), 1) }

@@ -21,6 +21,8 @@ type Recorder interface {
 	Frames(waits, lateness *Distribution, underruns int)
 	// BargeIn takes the command and the time from its reading to silence.
 	BargeIn(command string, took time.Duration)
+	// JournalFailed is called when sessions' records could not be saved, each time.
+	JournalFailed()
 	// ReceiptIgnored is called for a frame's receipt that ends no trace.
 	ReceiptIgnored()
 	// Session begins a session's traces; nil means none.
@@ -53,6 +55,9 @@ func (Discard) Frames(_, _ *Distribution, _ int) {}
 
 // BargeIn does nothing.
 func (Discard) BargeIn(string, time.Duration) {}
+
+// JournalFailed does nothing.
+func (Discard) JournalFailed() {}
 
 // ReceiptIgnored does nothing.
 func (Discard) ReceiptIgnored() {}
