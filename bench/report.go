@@ -40,15 +40,15 @@ func (r *Report) Table() string {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s; %d rounds of %s each, %s.\n\n", r.Machine, r.Rounds, r.Window, r.At.Format("2006-01-02"))
 	if len(r.Results) > 0 {
-		b.WriteString("| | sessions | CPU a frame, edge | bare relay | **ratio** | late p50 / p99 / p99.9, edge | bare relay | pace kept | cores busy | memory each, edge | bare relay |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
+		b.WriteString("| | sessions | CPU a frame, edge | bare relay | **ratio** | late p50 / p99 / p99.9, edge | bare relay | pace kept, edge / relay | cores busy, edge / relay | memory each, edge | bare relay |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
 	}
 	for _, m := range r.Results {
 		late, relayLate, pace := "", "", ""
 		if m.Edge.Pace > 0 {
-			late, relayLate, pace = three(m.Edge.Lateness), three(m.Relay.Lateness), fmt.Sprintf("%.0f %%", 100*m.Edge.Pace)
+			late, relayLate, pace = three(m.Edge.Lateness), three(m.Relay.Lateness), both(m.Edge.Pace, m.Relay.Pace)
 		}
-		fmt.Fprintf(&b, "| %s | %d | %.1f µs | %.1f µs | **%.2f** | %s | %s | %s | %.0f %% | %s | %s |\n",
-			m.Scenario, m.Sessions, m.Edge.CPU, m.Relay.CPU, m.Ratio, late, relayLate, pace, 100*m.Edge.Busy, m.memory(m.Edge), m.memory(m.Relay))
+		fmt.Fprintf(&b, "| %s | %d | %.1f µs | %.1f µs | **%.2f** | %s | %s | %s | %s | %s | %s |\n",
+			m.Scenario, m.Sessions, m.Edge.CPU, m.Relay.CPU, m.Ratio, late, relayLate, pace, both(m.Edge.Busy, m.Relay.Busy), m.memory(m.Edge), m.memory(m.Relay))
 	}
 	for _, m := range r.Results {
 		if m.Edge.Latency != nil {
@@ -71,6 +71,8 @@ func (r *Result) memory(m Measure) string {
 	}
 	return fmt.Sprintf("%d KB", m.Memory>>10)
 }
+
+func both(edge, relay float64) string { return fmt.Sprintf("%.0f / %.0f %%", 100*edge, 100*relay) }
 
 func three(q Quantiles) string {
 	return fmt.Sprintf("%.1f / %.1f / %.1f ms", q.At(50), q.At(99), q.At(99.9))
