@@ -15,6 +15,8 @@ const (
 	saveInterval = 20 * time.Millisecond
 	saveTimeout  = time.Second
 	saveRetry    = 500 * time.Millisecond
+	// savePatience bounds how long an edge that shuts down waits for a slow journal.
+	savePatience = 5 * time.Second
 	// saveAtOnce is how many records, and how many that are to be forgotten, go in one
 	// call: thousands might never be taken in time, and be tried for ever.
 	saveAtOnce = 256
@@ -147,9 +149,10 @@ func (k *keeper) run(stop <-chan struct{}) {
 	}
 }
 
-// save brings the journal up to date and reports whether it could.
+// save brings the journal up to date, or leaves the rest for the next time when that takes
+// too long. It reports whether nothing failed.
 func (k *keeper) save() bool {
-	for {
+	for end := time.Now().Add(savePatience); ; {
 		sessions, records, over, more := k.due()
 		if k.journal != nil && len(records)+len(over) > 0 {
 			if err := k.saveThese(sessions, records, over); err != nil {
@@ -157,6 +160,10 @@ func (k *keeper) save() bool {
 			}
 		}
 		if !more {
+			return true
+		}
+		if time.Now().After(end) {
+			k.nudge()
 			return true
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/voxedge/voxedge/telemetry"
@@ -78,9 +79,10 @@ func TestForgettingKnowsEpochs(t *testing.T) {
 	}
 }
 
-// smallJournal is too slow for many records at once.
+// smallJournal is too slow for many records at once, and takes its time for some.
 type smallJournal struct {
 	slowJournal
+	takes            time.Duration
 	saved, forgotten map[string]bool
 }
 
@@ -88,6 +90,7 @@ func (j *smallJournal) Save(_ context.Context, records []Record) ([]Taken, error
 	if len(records) > saveAtOnce {
 		return nil, context.DeadlineExceeded
 	}
+	time.Sleep(j.takes)
 	for _, r := range records {
 		j.saved[r.ID] = true
 	}
@@ -123,4 +126,23 @@ func TestThousandsAreSaved(t *testing.T) {
 	if !k.save() || len(j.saved) != 2*many || len(j.forgotten) != many {
 		t.Errorf("saved %d sessions and forgot %d, want %d and %d", len(j.saved), len(j.forgotten), 2*many, many)
 	}
+}
+
+// An edge that shuts down does not wait for a slow journal until all is saved.
+func TestTheLastSaveEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &smallJournal{takes: 900 * time.Millisecond, saved: map[string]bool{}}
+		k := newKeeper(j, time.Minute, slog.New(slog.DiscardHandler), telemetry.Discard{})
+		for i := range 100 * saveAtOnce {
+			k.leave(Record{ID: fmt.Sprint(i), Epoch: 1})
+		}
+		stop := make(chan struct{})
+		close(stop)
+		<-k.wake
+		began := time.Now()
+		k.run(stop)
+		if took := time.Since(began); took > savePatience+time.Second || len(j.saved) < 5*saveAtOnce {
+			t.Errorf("%d were saved in %s", len(j.saved), took)
+		}
+	})
 }
