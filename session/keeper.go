@@ -270,7 +270,7 @@ func (k *keeper) tell(err error) {
 	switch {
 	case err != nil && !k.failed:
 		k.log.Warn("the journal cannot be written: until it can, lost sessions can be resumed at this edge alone",
-			"cause", err.Error(), "resolution", "see that Redis is reachable at REDIS_URL; it is tried again")
+			"cause", err.Error(), "resolution", "see that Redis (SESSION_REDIS_URL, else REDIS_URL) is reachable, fast, and has memory left (maxmemory); it is tried again")
 	case err == nil && k.failed:
 		k.log.Info("the journal can be written again")
 	}
