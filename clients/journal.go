@@ -24,6 +24,7 @@ type Journal struct {
 	ttl   time.Duration
 	edge  string // names this edge to others
 	taken chan session.Taken
+	again chan struct{} // connected
 }
 
 var _ session.Journal = (*Journal)(nil)
@@ -31,23 +32,31 @@ var _ session.Journal = (*Journal)(nil)
 // NewJournal returns a journal for sessions that can be resumed for the window.
 // Records of living sessions are saved anew within a third of it.
 func NewJournal(client *redis.Client, window time.Duration) *Journal {
-	return &Journal{client, window + window/3 + time.Second, rand.Text(), make(chan session.Taken, 64)}
+	return &Journal{client, window + window/3 + time.Second, rand.Text(), make(chan session.Taken, 64), make(chan struct{}, 1)}
 }
 
 // EdgeChannel is the prefix of the channels on which an edge hears that one of
 // its sessions was taken, as "<session> <epoch>".
 const EdgeChannel = "voxedge:edge:"
 
-// Run hears of sessions that other edges take, until ctx is done.
+// Run hears of sessions that other edges take, and of Redis' returns, until ctx is done.
 func (j *Journal) Run(ctx context.Context) {
 	subscription := j.redis.Subscribe(ctx, EdgeChannel+j.edge)
 	defer func() { _ = subscription.Close() }()
-	messages := subscription.Channel()
-	for {
+	messages := subscription.ChannelWithSubscriptions()
+	for connected := false; ; {
 		select {
-		case m := <-messages:
-			if m == nil {
+		case message, open := <-messages:
+			if !open {
 				return
+			}
+			m, ok := message.(*redis.Message)
+			if !ok { // it is subscribed, not for the first time where it was connected
+				if connected {
+					j.reconnected()
+				}
+				connected = true
+				continue
 			}
 			id, epoch, _ := strings.Cut(m.Payload, " ")
 			n, err := strconv.ParseInt(epoch, 10, 64)
@@ -64,6 +73,16 @@ func (j *Journal) Run(ctx context.Context) {
 		}
 	}
 }
+
+func (j *Journal) reconnected() {
+	select {
+	case j.again <- struct{}{}:
+	default:
+	}
+}
+
+// Reconnected yields when Redis was away, while Run runs.
+func (j *Journal) Reconnected() <-chan struct{} { return j.again }
 
 // Taken yields the sessions of this edge that others have taken, while Run runs.
 func (j *Journal) Taken() <-chan session.Taken { return j.taken }

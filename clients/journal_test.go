@@ -84,3 +84,27 @@ func TestJournalForgetsNoNewerEpoch(t *testing.T) {
 		t.Errorf("what is over is still there, epoch %d", epoch)
 	}
 }
+
+// When Redis was away it may have lost the records.
+func TestJournalTellsOfRedisReturn(t *testing.T) {
+	r := startRedis(t)
+	client := r.client()
+	j := NewJournal(client, time.Minute)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); j.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	r.awaitSubscribers(client, EdgeChannel+j.edge, 1)
+	select {
+	case <-j.Reconnected():
+		t.Fatal("it was not away")
+	default:
+	}
+	r.kill()
+	r.start()
+	select {
+	case <-j.Reconnected():
+	case <-time.After(patience):
+		t.Fatal("its return was not told")
+	}
+}

@@ -113,11 +113,16 @@ func (r *redisServer) expire(client *redis.Client, key string) {
 // awaitListeners waits until so many edges listen for workers that come and go.
 func (r *redisServer) awaitListeners(client *redis.Client, n int64) {
 	r.t.Helper()
+	r.awaitSubscribers(client, RegistryChannel, n)
+}
+
+func (r *redisServer) awaitSubscribers(client *redis.Client, channel string, n int64) {
+	r.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for {
-		counts, err := client.PubSubNumSub(ctx, RegistryChannel).Result()
-		if err == nil && counts[RegistryChannel] == n {
+		counts, err := client.PubSubNumSub(ctx, channel).Result()
+		if err == nil && counts[channel] == n {
 			return
 		}
 		if ctx.Err() != nil {

@@ -7,6 +7,10 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/voxedge/voxedge/clients"
 )
 
 // health asks the edge's health port.
@@ -100,4 +104,33 @@ func TestFaultRedisLosesItsData(t *testing.T) {
 		l.expectEnd(l.hear(1), 1)
 		_ = l.ws.CloseNow()
 	}
+}
+
+// The same Redis has forgotten the sessions, too. They are saved at once, and not when
+// they change.
+func TestFaultRedisLosesSessions(t *testing.T) {
+	s := startSystem(t)
+	s.worker("w1")
+	edge, url := s.edge("RESUME_WINDOW=1h")
+	edge.await(1, "worker is healthy")
+	l := listen(t, "", url)
+	l.say(speech)
+	l.expectEnd(l.hear(1), len(speech))
+	client := redis.NewClient(&redis.Options{Addr: s.redis.addr()})
+	defer client.Close()
+	awaitSaved := func() {
+		for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) { // nobody is told
+			keys, err := client.Keys(t.Context(), clients.JournalPrefix+"*").Result()
+			if err == nil && len(keys) == 1 {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("of one session, %v are saved (%v)", keys, err)
+			}
+		}
+	}
+	awaitSaved()
+	s.redis.kill()
+	s.redis.start()
+	awaitSaved()
 }

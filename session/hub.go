@@ -70,7 +70,7 @@ func NewHub(cfg Config, voices Voices, journal Journal, newSender func() Sender,
 	h.done.Go(h.sweep)
 	h.done.Go(func() { h.keeper.run(h.stop) })
 	if journal != nil {
-		h.done.Go(func() { h.followTaken(journal.Taken()) })
+		h.done.Go(func() { h.follow(journal) })
 	}
 	return h
 }

@@ -73,6 +73,8 @@ type Journal interface {
 	// Taken yields the sessions of this edge that another has taken. What is lost
 	// on the way, Save finds out.
 	Taken() <-chan Taken
+	// Reconnected yields when the journal was away, and may have lost what it kept.
+	Reconnected() <-chan struct{}
 	// Forget removes sessions that are over for good, by their ids, but not those of
 	// a newer epoch than theirs.
 	Forget(ctx context.Context, over map[string]int64) error

@@ -120,6 +120,16 @@ func (k *keeper) opened(s *Session) {
 	}
 }
 
+// saveLost saves once more what lost sessions have left.
+func (k *keeper) saveLost() {
+	k.mu.Lock()
+	for id := range k.lost {
+		k.left[id] = struct{}{}
+	}
+	k.mu.Unlock()
+	k.nudge()
+}
+
 func (k *keeper) nudge() {
 	select {
 	case k.wake <- struct{}{}:

@@ -26,6 +26,7 @@ func (j *slowJournal) Save(_ context.Context, records []Record) ([]Taken, error)
 func (*slowJournal) Load(context.Context, string) (Record, error)   { return Record{}, ErrNoRecord }
 func (*slowJournal) Take(context.Context, *Record) error            { return ErrTaken }
 func (*slowJournal) Taken() <-chan Taken                            { return nil }
+func (*slowJournal) Reconnected() <-chan struct{}                   { return nil }
 func (*slowJournal) Forget(context.Context, map[string]int64) error { return nil }
 
 // What a session leaves while an older record of it is being saved, is saved too,
@@ -143,6 +144,37 @@ func TestTheLastSaveEnds(t *testing.T) {
 		k.run(stop)
 		if took := time.Since(began); took > savePatience+time.Second || len(j.saved) < 5*saveAtOnce {
 			t.Errorf("%d were saved in %s", len(j.saved), took)
+		}
+	})
+}
+
+// awayJournal was away.
+type awayJournal struct {
+	smallJournal
+	again chan struct{}
+}
+
+func (j *awayJournal) Reconnected() <-chan struct{} { return j.again }
+
+// When the journal may have lost what it kept, all sessions are saved, those that may
+// be resumed here too.
+func TestAllIsSavedWhenTheJournalWasAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &awayJournal{smallJournal{saved: map[string]bool{}}, make(chan struct{})}
+		hub := NewHub(roomy, fiveFrames{}, j, nil, slog.New(slog.DiscardHandler), telemetry.Discard{})
+		defer hub.Close()
+		open := hub.Open(&wire{}, Opening{Params: Params{Pacing: Realtime}})
+		defer open.Close()
+		lost := hub.Open(&wire{}, Opening{Params: Params{Pacing: Realtime}})
+		lost.Close()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		clear(j.saved)
+		j.again <- struct{}{}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if len(j.saved) != 2 || !j.saved[open.id] || !j.saved[lost.id] {
+			t.Errorf("saved %v, want %s and %s", j.saved, open.id, lost.id)
 		}
 	})
 }

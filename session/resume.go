@@ -165,16 +165,24 @@ func (s *Session) taken(t Taken) {
 	}
 }
 
-// followTaken ends sessions as soon as other edges have taken them.
-func (h *Hub) followTaken(taken <-chan Taken) {
+// follow ends sessions as soon as other edges have taken them, and saves all when the
+// journal may have lost them.
+func (h *Hub) follow(journal Journal) {
 	for {
 		select {
-		case t := <-taken:
+		case t := <-journal.Taken():
 			h.mu.Lock()
 			s := h.sessions[t.ID]
 			h.mu.Unlock()
 			if s != nil {
 				s.taken(t)
+			}
+		case <-journal.Reconnected():
+			h.keeper.saveLost()
+			for _, s := range h.all() {
+				s.mu.Lock()
+				s.changed()
+				s.mu.Unlock()
 			}
 		case <-h.stop:
 			return
