@@ -24,7 +24,7 @@ type Journal struct {
 	ttl   time.Duration
 	edge  string // names this edge to others
 	taken chan session.Taken
-	again chan struct{} // connected
+	back  chan struct{} // Redis is, after it was away
 }
 
 var _ session.Journal = (*Journal)(nil)
@@ -51,7 +51,7 @@ func (j *Journal) Run(ctx context.Context) {
 				return
 			}
 			m, ok := message.(*redis.Message)
-			if !ok { // it is subscribed, not for the first time where it was connected
+			if !ok { // it is subscribed; once more when the connection was lost
 				if connected {
 					j.reconnected()
 				}
@@ -76,13 +76,13 @@ func (j *Journal) Run(ctx context.Context) {
 
 func (j *Journal) reconnected() {
 	select {
-	case j.again <- struct{}{}:
+	case j.back <- struct{}{}:
 	default:
 	}
 }
 
 // Reconnected yields when Redis was away, while Run runs.
-func (j *Journal) Reconnected() <-chan struct{} { return j.again }
+func (j *Journal) Reconnected() <-chan struct{} { return j.back }
 
 // Taken yields the sessions of this edge that others have taken, while Run runs.
 func (j *Journal) Taken() <-chan session.Taken { return j.taken }

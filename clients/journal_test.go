@@ -95,6 +95,10 @@ func TestJournalTellsOfRedisReturn(t *testing.T) {
 	go func() { defer close(done); j.Run(ctx) }()
 	defer func() { cancel(); <-done }()
 	r.awaitSubscribers(client, EdgeChannel+j.edge, 1)
+	if err := client.Publish(t.Context(), EdgeChannel+j.edge, "s 1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	<-j.Taken() // which comes behind what tells that it is subscribed
 	select {
 	case <-j.Reconnected():
 		t.Fatal("it was not away")
