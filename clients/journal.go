@@ -103,14 +103,18 @@ func (j *Journal) Save(ctx context.Context, records []session.Record) (supersede
 	if len(records) == 0 {
 		return nil, nil
 	}
-	pipe := j.redis.Pipeline()
 	replies := make([]*redis.Cmd, len(records))
-	for i := range records {
-		if replies[i], err = j.save(ctx, pipe, &records[i], records[i].Epoch); err != nil {
-			return nil, err
+	err = j.together(ctx, save, func(pipe redis.Pipeliner, eval evaluate) error {
+		for i := range records {
+			args, err := j.saving(&records[i], records[i].Epoch)
+			if err != nil {
+				return err
+			}
+			replies[i] = eval(ctx, pipe, []string{JournalPrefix + records[i].ID}, args...)
 		}
-	}
-	if _, err := pipe.Exec(ctx); err != nil {
+		return nil
+	})
+	if err != nil {
 		return nil, err
 	}
 	for i, reply := range replies {
@@ -121,13 +125,29 @@ func (j *Journal) Save(ctx context.Context, records []session.Record) (supersede
 	return superseded, nil
 }
 
-func (j *Journal) save(ctx context.Context, to redis.Scripter, r *session.Record, unlessAbove int64) (*redis.Cmd, error) {
+// saving returns the arguments of save.
+func (j *Journal) saving(r *session.Record, unlessAbove int64) ([]any, error) {
 	data, err := json.Marshal(r)
-	if err != nil {
-		return nil, err
+	return []any{r.Epoch, data, j.ttl.Milliseconds(), unlessAbove, j.edge, EdgeChannel, r.ID}, err
+}
+
+// evaluate is Eval or EvalSha of a script.
+type evaluate func(ctx context.Context, to redis.Scripter, keys []string, args ...any) *redis.Cmd
+
+// together makes many calls of a script in one round trip, by its hash: the script's text
+// is longer than a record. Where Redis does not know it they are made once more with the
+// text, which it then keeps; each server behind a proxy does that for itself.
+func (j *Journal) together(ctx context.Context, script *redis.Script, calls func(redis.Pipeliner, evaluate) error) (err error) {
+	for _, eval := range []evaluate{script.EvalSha, script.Eval} {
+		pipe := j.redis.Pipeline()
+		if err := calls(pipe, eval); err != nil {
+			return err
+		}
+		if _, err = pipe.Exec(ctx); !redis.HasErrorPrefix(err, "NOSCRIPT") {
+			break
+		}
 	}
-	return save.Eval(ctx, to, []string{JournalPrefix + r.ID}, r.Epoch, data, j.ttl.Milliseconds(), unlessAbove,
-		j.edge, EdgeChannel, r.ID), nil
+	return err
 }
 
 // Load returns a session's record, or session.ErrNoRecord.
@@ -146,11 +166,11 @@ func (j *Journal) Load(ctx context.Context, id string) (r session.Record, err er
 func (j *Journal) Take(ctx context.Context, r *session.Record) error {
 	mine := *r
 	mine.Epoch++
-	reply, err := j.save(ctx, j.redis, &mine, r.Epoch)
+	args, err := j.saving(&mine, r.Epoch)
 	if err != nil {
 		return err
 	}
-	taken, err := reply.Int()
+	taken, err := save.Run(ctx, j.redis, []string{JournalPrefix + r.ID}, args...).Int()
 	switch {
 	case err != nil:
 		return err
@@ -169,10 +189,10 @@ return 0`)
 
 // Forget removes sessions that are over for good, in one round trip.
 func (j *Journal) Forget(ctx context.Context, over map[string]int64) error {
-	pipe := j.redis.Pipeline()
-	for id, epoch := range over {
-		forget.Eval(ctx, pipe, []string{JournalPrefix + id}, epoch)
-	}
-	_, err := pipe.Exec(ctx)
-	return err
+	return j.together(ctx, forget, func(pipe redis.Pipeliner, eval evaluate) error {
+		for id, epoch := range over {
+			eval(ctx, pipe, []string{JournalPrefix + id}, epoch)
+		}
+		return nil
+	})
 }

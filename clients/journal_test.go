@@ -85,6 +85,35 @@ func TestJournalForgetsNoNewerEpoch(t *testing.T) {
 	}
 }
 
+// Scripts are called by their hashes, which a Redis that was started anew does not know.
+func TestJournalGivesRedisItsScripts(t *testing.T) {
+	r := startRedis(t)
+	client := r.client()
+	j := NewJournal(client, time.Minute)
+	record := session.Record{ID: "s", Epoch: 1}
+	for _, step := range []struct {
+		name string
+		do   func() error
+	}{
+		{"save", func() error {
+			_, err := j.Save(t.Context(), []session.Record{record, {ID: "another", Epoch: 1}})
+			return err
+		}},
+		{"take", func() error { return j.Take(t.Context(), &record) }},
+		{"forget", func() error { return j.Forget(t.Context(), map[string]int64{"s": 2, "another": 1}) }},
+	} {
+		if err := client.ScriptFlush(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if err := step.do(); err != nil {
+			t.Errorf("%s: %v", step.name, err)
+		}
+	}
+	if record.Epoch != 2 || epochOf(t, j, "s") != 0 || epochOf(t, j, "another") != 0 {
+		t.Errorf("epoch %d; what was forgotten has %d and %d", record.Epoch, epochOf(t, j, "s"), epochOf(t, j, "another"))
+	}
+}
+
 // When Redis was away it may have lost the records.
 func TestJournalTellsOfRedisReturn(t *testing.T) {
 	r := startRedis(t)
