@@ -1,6 +1,8 @@
 package clients
 
 import (
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/voxedge/voxedge/session"
@@ -10,17 +12,38 @@ import (
 // those that are done from an earlier attempt, nor those that the client has.
 type framer struct {
 	rest []byte  // of a frame that is not whole
-	at   uint64  // frames cut in this attempt
+	at   uint64  // frames of the utterance up to where this attempt is
 	done uint64  // frames emitted or skipped in all attempts
 	skip *uint64 // frames yet to be skipped
 	emit func(session.Frame) error
+
+	place session.Place // the last that a worker has named
+	from  session.Place // that this attempt began at
 }
 
-// restart begins an attempt: the text is spoken from its start again.
-func (f *framer) restart() { f.rest, f.at = f.rest[:0], 0 }
+// restart begins an attempt: the text is spoken again from the last place that was named,
+// which it returns.
+func (f *framer) restart() session.Place {
+	f.from, f.at, f.rest = f.place, f.place.Frames, f.rest[:0]
+	return f.from
+}
+
+// name takes note that the worker has spoken so many characters of what it was given,
+// which is less than all of the script's.
+func (f *framer) name(textBefore int64, script *session.Script) error {
+	runes := int64(f.from.Runes) + textBefore
+	switch {
+	case textBefore < 0 || runes < int64(f.place.Runes) || runes >= int64(script.Runes()):
+		return fmt.Errorf("it says that %d characters are spoken before more sound, of %d", runes, script.Runes())
+	case len(f.rest) > 0:
+		return errors.New("it names a place in the text within a frame; it must fill the one before up with silence")
+	}
+	f.place = session.Place{Frames: f.at, Runes: int(runes)}
+	return nil
+}
 
 func (f *framer) write(from *audioFrame, received time.Time) error {
-	out := session.Frame{Received: received, Traceparent: from.traceparent, Emitted: from.emitted}
+	out := session.Frame{Received: received, Traceparent: from.traceparent, Emitted: from.emitted, Place: f.place}
 	data := from.audio
 	for len(data) > 0 {
 		if len(f.rest) == 0 && len(data) >= session.FrameBytes {
@@ -46,7 +69,7 @@ func (f *framer) finish() error {
 		return nil
 	}
 	f.rest = append(f.rest, make([]byte, session.FrameBytes-len(f.rest))...)
-	return f.frame(session.Frame{PCM: f.rest, Received: time.Now()})
+	return f.frame(session.Frame{PCM: f.rest, Received: time.Now(), Place: f.place})
 }
 
 func (f *framer) frame(frame session.Frame) error {

@@ -24,22 +24,34 @@ func cut(t *testing.T, out *framer, pcm, cuts []byte) {
 }
 
 // However the same audio is cut, and wherever a first attempt at it ends, the
-// same frames come out, each once, but for those to be skipped.
+// same frames come out, each once, but for those to be skipped; and from whatever place
+// in it, if one was named, the second goes on.
 func FuzzFramer(f *testing.F) {
-	f.Add(uint16(0), uint16(0), uint8(0), []byte{}, []byte{})
-	f.Add(uint16(3*session.FrameBytes), uint16(session.FrameBytes), uint8(1), []byte{}, []byte{255})
-	f.Add(uint16(3*session.FrameBytes+1), uint16(2*session.FrameBytes-1), uint8(9), []byte{0}, []byte{3, 51, 52})
-	f.Add(uint16(65535), uint16(40000), uint8(2), []byte{135, 1}, []byte{200, 0, 7})
+	f.Add(uint16(0), uint16(0), uint8(0), uint8(0), []byte{}, []byte{})
+	f.Add(uint16(3*session.FrameBytes), uint16(session.FrameBytes), uint8(1), uint8(1), []byte{}, []byte{255})
+	f.Add(uint16(3*session.FrameBytes+1), uint16(2*session.FrameBytes-1), uint8(9), uint8(0), []byte{0}, []byte{3, 51, 52})
+	f.Add(uint16(65535), uint16(40000), uint8(2), uint8(11), []byte{135, 1}, []byte{200, 0, 7})
 	pcm := tonePCM(1 << 16)
-	f.Fuzz(func(t *testing.T, size, died uint16, skip uint8, cuts, cutsAgain []byte) {
+	text := script("one two")
+	f.Fuzz(func(t *testing.T, size, died uint16, skip, place uint8, cuts, cutsAgain []byte) {
 		audio := pcm[:size]
+		heard := audio[:min(died, size)]
+		before := min(int(place), len(heard)/session.FrameBytes) * session.FrameBytes
 		var ear ear
 		left := uint64(skip)
 		out := &framer{skip: &left, emit: ear.emit}
 		out.restart()
-		cut(t, out, audio[:min(died, size)], cuts)
-		out.restart()
-		cut(t, out, audio, cutsAgain)
+		cut(t, out, heard[:before], cuts)
+		if before > 0 {
+			if err := out.name(4, text); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cut(t, out, heard[before:], cuts)
+		if from := out.restart(); int(from.Frames) != before/session.FrameBytes { //nolint:gosec // a count
+			t.Fatalf("it begins again at %+v, want byte %d", from, before)
+		}
+		cut(t, out, audio[before:], cutsAgain)
 		if err := out.finish(); err != nil {
 			t.Fatal(err)
 		}

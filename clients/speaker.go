@@ -73,9 +73,10 @@ func (s *speaker) Speak(ctx context.Context, script *session.Script, skip *uint6
 		}
 		s.pool.cfg.Recorder.FailedOver()
 		trace.SpanFromContext(ctx).AddEvent("failover", trace.WithAttributes(
-			attribute.String("voxedge.cause", err.Error()), attribute.Int64("voxedge.frames_done", int64(out.done)))) //nolint:gosec // a count
+			attribute.String("voxedge.cause", err.Error()), attribute.Int64("voxedge.frames_done", int64(out.done)), //nolint:gosec // a count
+			attribute.Int64("voxedge.spoken_again", int64(out.done-out.place.Frames)))) //nolint:gosec // a count
 		s.pool.log.WarnContext(ctx, "a worker failed; the utterance goes on elsewhere", "session_id", s.id,
-			"cause", err.Error(), "frames_done", out.done,
+			"cause", err.Error(), "frames_done", out.done, "spoken_again", out.done-out.place.Frames,
 			"resolution", "look at that worker's log; the client hears no gap while another worker is left")
 	}
 }

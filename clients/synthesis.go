@@ -36,9 +36,9 @@ func (s *speaker) synthesize(ctx context.Context, w *Worker, script *session.Scr
 	s.mu.Lock()
 	wire := s.wire
 	s.mu.Unlock()
-	sending.Go(func() { sendText(ctx, stream, wire, script, watch) })
+	from := out.restart()
+	sending.Go(func() { sendText(ctx, stream, wire, script, from.Runes, watch) })
 
-	out.restart()
 	began := time.Now()
 	var frame audioFrame
 	defer frame.release()
@@ -61,6 +61,11 @@ func (s *speaker) synthesize(ctx context.Context, w *Worker, script *session.Scr
 		}
 		if err := checkFrame(&frame, wire); err != nil {
 			return &workerFault{worker: w, err: err}
+		}
+		if frame.textBefore != 0 && len(frame.audio) > 0 {
+			if err := out.name(frame.textBefore, script); err != nil {
+				return &workerFault{worker: w, err: err}
+			}
 		}
 		before := out.at
 		if err := out.write(&frame, time.Now()); err != nil {
@@ -102,15 +107,19 @@ const (
 // maxBeside bounds, in bytes, what a message may have beside its audio.
 const maxBeside = 4 << 10
 
-// sendText sends the script as it grows and half-closes after its last chunk,
-// for some workers speak only then.
-func sendText(ctx context.Context, stream proto.TTSService_SynthesizeClient, id string, script *session.Script, watch *watchdog) {
-	for i := 0; ; i++ {
+// sendText sends the script as it grows, but for its first so many characters, and
+// half-closes after its last chunk, for some workers speak only then.
+func sendText(ctx context.Context, stream proto.TTSService_SynthesizeClient, id string, script *session.Script, spoken int, watch *watchdog) {
+	for i, sent := 0, int64(0); ; i++ {
 		text, last, err := script.Chunk(ctx, i)
 		if err != nil {
 			return
 		}
-		if err := stream.Send(&proto.TextChunk{SessionId: id, Text: text, IsFinal: last, SequenceNumber: int64(i + 1)}); err != nil {
+		if text, spoken = session.After(text, spoken); text == "" && !last {
+			continue
+		}
+		sent++
+		if err := stream.Send(&proto.TextChunk{SessionId: id, Text: text, IsFinal: last, SequenceNumber: sent}); err != nil {
 			return // Recv says why
 		}
 		if last {

@@ -19,6 +19,7 @@ type audioFrame struct {
 	final       bool
 	traceparent []byte
 	emitted     int64 // Unix nanoseconds
+	textBefore  int64 // characters of the stream's text, where a place is named
 
 	buffer mem.Buffer
 }
@@ -64,6 +65,7 @@ const (
 	fieldFinal       protowire.Number = 6
 	fieldTraceparent protowire.Number = 7
 	fieldEmitted     protowire.Number = 8
+	fieldTextBefore  protowire.Number = 9
 )
 
 var errNotAFrame = errors.New("it is not an AudioFrame")
@@ -119,5 +121,7 @@ func (f *audioFrame) number(field protowire.Number, v uint64) {
 		f.final = v != 0
 	case fieldEmitted:
 		f.emitted = int64(v) //nolint:gosec // as protobuf does
+	case fieldTextBefore:
+		f.textBefore = int64(v) //nolint:gosec // as protobuf does
 	}
 }

@@ -16,7 +16,8 @@ func FuzzAudioFrame(f *testing.F) {
 	for _, frame := range []*proto.AudioFrame{
 		{},
 		{SessionId: "s", AudioData: []byte{1, 2, 3, 4}, SampleRate: 48000, FrameDurationMs: 20, SequenceNumber: 7, EmittedUnixNano: 1 << 60, Traceparent: "00-a-b-01"},
-		{IsFinal: true, SampleRate: -1, EmittedUnixNano: -1},
+		{IsFinal: true, SampleRate: -1, EmittedUnixNano: -1, TextBefore: -1},
+		{AudioData: []byte{1, 2}, TextBefore: 300},
 	} {
 		data, err := protobuf.Marshal(frame)
 		if err != nil {
@@ -42,7 +43,8 @@ func FuzzAudioFrame(f *testing.F) {
 			return
 		}
 		if string(got.sessionID) != want.GetSessionId() || !bytes.Equal(got.audio, want.GetAudioData()) || got.sampleRate != want.GetSampleRate() ||
-			got.final != want.GetIsFinal() || string(got.traceparent) != want.GetTraceparent() || got.emitted != want.GetEmittedUnixNano() {
+			got.final != want.GetIsFinal() || string(got.traceparent) != want.GetTraceparent() || got.emitted != want.GetEmittedUnixNano() ||
+			got.textBefore != want.GetTextBefore() {
 			t.Errorf("%x: got %+v, want %v", data, got, &want)
 		}
 	})

@@ -355,8 +355,13 @@ type AudioFrame struct {
 	// W3C trace context of the worker's span of this frame.
 	Traceparent     string `protobuf:"bytes,7,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	EmittedUnixNano int64  `protobuf:"varint,8,opt,name=emitted_unix_nano,json=emittedUnixNano,proto3" json:"emitted_unix_nano,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// How many characters of the stream's text (Unicode code points) the frames before
+	// this one have spoken, where what follows is a sentence that sounds the same when it is
+	// given without them; 0 elsewhere. Those frames are whole. An edge that has the utterance
+	// spoken once more begins at such a place, and not at its start.
+	TextBefore    int64 `protobuf:"varint,9,opt,name=text_before,json=textBefore,proto3" json:"text_before,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AudioFrame) Reset() {
@@ -441,6 +446,13 @@ func (x *AudioFrame) GetTraceparent() string {
 func (x *AudioFrame) GetEmittedUnixNano() int64 {
 	if x != nil {
 		return x.EmittedUnixNano
+	}
+	return 0
+}
+
+func (x *AudioFrame) GetTextBefore() int64 {
+	if x != nil {
+		return x.TextBefore
 	}
 	return 0
 }
@@ -1144,7 +1156,7 @@ const file_tts_proto_rawDesc = "" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x12\x19\n" +
 	"\bis_final\x18\x03 \x01(\bR\aisFinal\x12'\n" +
-	"\x0fsequence_number\x18\x04 \x01(\x03R\x0esequenceNumber\"\xa9\x02\n" +
+	"\x0fsequence_number\x18\x04 \x01(\x03R\x0esequenceNumber\"\xca\x02\n" +
 	"\n" +
 	"AudioFrame\x12\x1d\n" +
 	"\n" +
@@ -1157,7 +1169,9 @@ const file_tts_proto_rawDesc = "" +
 	"\x0fsequence_number\x18\x05 \x01(\x03R\x0esequenceNumber\x12\x19\n" +
 	"\bis_final\x18\x06 \x01(\bR\aisFinal\x12 \n" +
 	"\vtraceparent\x18\a \x01(\tR\vtraceparent\x12*\n" +
-	"\x11emitted_unix_nano\x18\b \x01(\x03R\x0femittedUnixNano\"^\n" +
+	"\x11emitted_unix_nano\x18\b \x01(\x03R\x0femittedUnixNano\x12\x1f\n" +
+	"\vtext_before\x18\t \x01(\x03R\n" +
+	"textBefore\"^\n" +
 	"\x0eControlRequest\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12-\n" +

@@ -62,6 +62,7 @@ func (s *Session) enqueue(u *utterance, f Frame) error {
 		e.parent = u.spans.Parent(f.Traceparent)
 	}
 	s.position++
+	u.pass(f.Place)
 	s.deliverQueued(u, now)
 	return nil
 }

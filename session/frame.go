@@ -19,4 +19,12 @@ type Frame struct {
 	Received    time.Time // when the edge had it whole
 	Traceparent []byte    // W3C context of the worker's span of this frame, or empty
 	Emitted     int64     // the worker's Unix time in nanoseconds when it sent it, or 0
+	Place       Place     // the last at or before it that the worker has named
+}
+
+// Place is one in an utterance from which it can be spoken on without what comes before:
+// where a sentence begins. The zero Place is the utterance's start.
+type Place struct {
+	Frames uint64 `json:"frames"` // before it
+	Runes  int    `json:"runes"`  // of the text, before it
 }

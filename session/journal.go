@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -41,6 +42,7 @@ type RecordedUtterance struct {
 	First  uint64   `json:"first,omitempty"`  // sequence of its first frame, 0 before there is one
 	Last   uint64   `json:"last,omitempty"`   // sequence of its last frame, when it is over
 	Reason Reason   `json:"reason,omitempty"` // why it is over, or empty
+	Places []Place  `json:"places,omitempty"` // from which it can be spoken on
 	// Traceparent is the W3C context of its span.
 	Traceparent string `json:"traceparent,omitempty"`
 }
@@ -115,11 +117,30 @@ func (s *Session) record() Record {
 
 func (u *utterance) recorded(why Reason) RecordedUtterance {
 	text, final := u.script.all()
-	r := RecordedUtterance{Number: u.number, Text: text, Final: final, First: u.first, Reason: why, Traceparent: u.traceparent}
+	r := RecordedUtterance{Number: u.number, Text: text, Final: final, First: u.first, Reason: why, Places: slices.Clone(u.places), Traceparent: u.traceparent}
 	if why != "" {
 		r.Last = u.last
 	}
 	return r
+}
+
+// cut drops what the client has, the first so many frames, up to the last place from which
+// the rest can be spoken. It returns how many frames it has dropped.
+func (r *RecordedUtterance) cut(heard uint64) (frames uint64) {
+	var from Place
+	for _, p := range r.Places {
+		if p.Frames <= heard {
+			from = p
+		}
+	}
+	text, missing := slices.Clone(r.Text), from.Runes // others have the record too
+	for len(text) > 0 && missing > 0 {
+		if text[0], missing = After(text[0], missing); text[0] == "" {
+			text = text[1:]
+		}
+	}
+	r.Text, r.Places = text, nil
+	return from.Frames
 }
 
 // remember keeps an utterance that is over for a client that comes back. The

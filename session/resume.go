@@ -230,6 +230,8 @@ func (s *Session) restore(r *Resumption) (ends []utteranceEndMessage) {
 			first = old.First
 		}
 		if len(s.utterances) == 0 && first <= r.after {
+			first += old.cut(r.after + 1 - first)
+			old.First = first
 			s.skip = r.after + 1 - first
 			s.position = first - 1
 		}

@@ -65,6 +65,18 @@ func (s *Script) Final() bool {
 	return s.final
 }
 
+// After returns what of text comes behind its first n characters, and how many of n are
+// missing where it has fewer.
+func After(text string, n int) (rest string, missing int) {
+	for i := range text {
+		if n == 0 {
+			return text[i:], 0
+		}
+		n--
+	}
+	return "", n
+}
+
 // Chunk waits for the i-th piece of text, counted from 0. last says that none
 // follows; a script that was ended by an empty text may end with an empty last
 // piece. The only error is the context's.

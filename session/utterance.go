@@ -30,14 +30,32 @@ type utterance struct {
 	cancel   context.CancelFunc
 	over     bool // no frame of it is queued or written any more
 	accepted time.Time
-	first    uint64 // sequence of its first frame, once it is being spoken
-	last     uint64 // sequence of its last frame, once it has been spoken
-	err      error  // why it failed, once it has
-	frames   uint64 // written over this connection
+	first    uint64  // sequence of its first frame, once it is being spoken
+	last     uint64  // sequence of its last frame, once it has been spoken
+	err      error   // why it failed, once it has
+	frames   uint64  // written over this connection
+	places   []Place // the latest from which it can be spoken on
 
 	trace *telemetry.UtteranceTrace // nil when it is not traced
 	spans *telemetry.Frames         // nil when it is not sampled
 	sound sound
 	// traceparent is the W3C context of trace, for the journal.
 	traceparent string
+}
+
+// keepPlaces is how many places of an utterance are kept: a client that comes back lacks
+// what was on its way, seconds and not minutes.
+const keepPlaces = 16
+
+// pass takes note of the place that a frame lies behind.
+func (u *utterance) pass(p Place) {
+	n := len(u.places)
+	if p.Frames == 0 || n > 0 && u.places[n-1] == p {
+		return
+	}
+	if n == keepPlaces {
+		copy(u.places, u.places[1:])
+		u.places = u.places[:n-1]
+	}
+	u.places = append(u.places, p)
 }

@@ -30,6 +30,9 @@ type Voice interface {
 	// Speak writes the sound of the next part of the utterance to out as it is
 	// made. An error of out ends it and is returned.
 	Speak(ctx context.Context, text string, out io.Writer) error
+	// PartsStandAlone reports whether a part sounds the same without those before it:
+	// then an utterance can be spoken on from where any of them begins.
+	PartsStandAlone() bool
 }
 
 // Model is one model of an engine.

@@ -83,6 +83,9 @@ type espeakVoice struct {
 	args []string
 }
 
+// PartsStandAlone is true: each is a process of its own.
+func (*espeakVoice) PartsStandAlone() bool { return true }
+
 // Speak runs espeak-ng for the text and resamples its output as it comes.
 func (v *espeakVoice) Speak(ctx context.Context, text string, out io.Writer) error {
 	if strings.TrimSpace(text) == "" {

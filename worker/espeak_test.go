@@ -84,6 +84,38 @@ func TestEspeakKeepsItsTime(t *testing.T) {
 	}
 }
 
+// What is spoken from a place that was named is what was spoken there.
+func TestEspeakSpeaksOnFromAnyPlace(t *testing.T) {
+	l := startWorker(t, needEspeak(t), 0)
+	l.open("a", nil)
+	say := func(text string) []*proto.AudioFrame {
+		s := l.speech("a")
+		s.say(text)
+		return s.rest()
+	}
+	const text = "The first one. Is this another, 2.5 times as long as the first? Yes!  And here is the last"
+	frames := say(text)
+	places := 0
+	for i, frame := range frames {
+		if frame.GetTextBefore() == 0 {
+			continue
+		}
+		places++
+		rest := say(text[frame.GetTextBefore():])
+		if len(rest) != len(frames)-i {
+			t.Fatalf("from %d on there are %d frames, want %d", frame.GetTextBefore(), len(rest), len(frames)-i)
+		}
+		for j, other := range rest {
+			if !bytes.Equal(other.GetAudioData(), frames[i+j].GetAudioData()) {
+				t.Fatalf("%d frames behind %d the sound is another", j, frame.GetTextBefore())
+			}
+		}
+	}
+	if places != 3 {
+		t.Errorf("%d places were named, want 3", places)
+	}
+}
+
 func TestEspeakIsSilentWithoutText(t *testing.T) {
 	e := needEspeak(t)
 	for _, text := range []string{"", " ", "\n\t \u00a0"} {

@@ -37,6 +37,9 @@ type stampVoice struct {
 	next  time.Time
 }
 
+// PartsStandAlone is true.
+func (*stampVoice) PartsStandAlone() bool { return true }
+
 // Speak writes the frames of the text, a frame a write.
 func (v *stampVoice) Speak(ctx context.Context, text string, out io.Writer) error {
 	for range utf8.RuneCountInString(text) * ToneFramesPerRune {

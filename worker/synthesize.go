@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -106,22 +107,31 @@ func (s *Server) speak(ctx context.Context, voice Voice, sentence string, out *f
 	s.queued(1)
 	defer s.queued(-1)
 	began, before, waited := time.Now(), out.sent, out.waited
+	if voice.PartsStandAlone() {
+		out.textBefore = out.text
+	}
 	err := voice.Speak(ctx, sentence, out)
+	out.text += utf8.RuneCountInString(sentence)
+	if err == nil && voice.PartsStandAlone() {
+		err = out.fill()
+	}
 	s.spoke(time.Since(began)-(out.waited-waited), time.Duration(out.sent-before)*frameMillis*time.Millisecond)
 	return err
 }
 
 // frameWriter cuts PCM into frames and sends them.
 type frameWriter struct {
-	ctx     context.Context
-	stream  proto.TTSService_SynthesizeServer
-	session *ttsSession
-	id      string
-	rest    []byte
-	sent    int64
-	began   time.Time         // the frame that comes next
-	spans   *telemetry.Frames // nil when they are not traced
-	waited  time.Duration     // for the edge to take frames, and in pauses
+	ctx        context.Context
+	stream     proto.TTSService_SynthesizeServer
+	session    *ttsSession
+	id         string
+	rest       []byte
+	sent       int64
+	text       int               // characters that are spoken
+	textBefore int               // of them before the next frame, where that is told
+	began      time.Time         // the frame that comes next
+	spans      *telemetry.Frames // nil when they are not traced
+	waited     time.Duration     // for the edge to take frames, and in pauses
 }
 
 func (w *frameWriter) Write(p []byte) (int, error) {
@@ -143,6 +153,8 @@ func (w *frameWriter) send(pcm []byte) error {
 		return err
 	}
 	w.sent++
+	before := int64(w.textBefore)
+	w.textBefore = 0
 	emitted := time.Now()
 	sequence := uint64(w.sent) //nolint:gosec // a count
 	w.spans.Record(telemetry.FrameTimes{Sequence: sequence, Start: w.began.UnixNano(), End: emitted.UnixNano()})
@@ -150,15 +162,24 @@ func (w *frameWriter) send(pcm []byte) error {
 	return w.stream.Send(&proto.AudioFrame{
 		SessionId: w.id, AudioData: pcm, SampleRate: sampleRate, FrameDurationMs: frameMillis,
 		SequenceNumber: w.sent, EmittedUnixNano: emitted.UnixNano(), Traceparent: w.spans.Traceparent(sequence),
+		TextBefore: before,
 	})
 }
 
-// finish fills the last frame up with silence and marks the end.
+// fill fills the last frame up with silence.
+func (w *frameWriter) fill() error {
+	if len(w.rest) == 0 {
+		return nil
+	}
+	last := append(w.rest, make([]byte, frameBytes-len(w.rest))...) //nolint:gocritic // nothing is kept of it
+	w.rest = w.rest[:0]
+	return w.send(last)
+}
+
+// finish sends what is left and marks the end.
 func (w *frameWriter) finish() error {
-	if len(w.rest) > 0 {
-		if err := w.send(append(w.rest, make([]byte, frameBytes-len(w.rest))...)); err != nil {
-			return err
-		}
+	if err := w.fill(); err != nil {
+		return err
 	}
 	return w.endMarker()
 }

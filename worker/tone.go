@@ -44,6 +44,9 @@ type toneVoice struct {
 	buf   []byte
 }
 
+// PartsStandAlone is false, for the tone swells on.
+func (*toneVoice) PartsStandAlone() bool { return false }
+
 // Speak writes the frames of the text, a frame a write.
 func (v *toneVoice) Speak(ctx context.Context, text string, out io.Writer) error {
 	for range utf8.RuneCountInString(text) * ToneFramesPerRune {

@@ -1,0 +1,186 @@
+package clients
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/voxedge/voxedge/proto"
+	"github.com/voxedge/voxedge/session"
+	"github.com/voxedge/voxedge/worker"
+)
+
+// An utterance of three sentences, of which some lie in several pieces of its text, and
+// the places where they begin.
+const sentences = "Où? Two sentences. Three."
+
+var (
+	pieces      = []string{"O", "ù? Two", " sentences. Thr", "ee."}
+	secondPlace = session.Place{Frames: uint64(framesOf("Où? ")), Runes: 4}
+	thirdPlace  = session.Place{Frames: uint64(framesOf("Où? Two sentences. ")), Runes: 19}
+)
+
+func inPieces() *session.Script {
+	s := session.NewScript()
+	for _, piece := range pieces {
+		s.Add(piece, false)
+	}
+	s.Add("", true)
+	return s
+}
+
+// speakPlaces speaks what is left of the sentences, whose beginnings it names, as the tone
+// goes on there. It takes down what it was given and fails before the frame, if there is
+// such a one.
+func speakPlaces(given *[]string, fails ...int) func(*utterance) error {
+	return func(u *utterance) error {
+		text, err := u.text()
+		if err != nil {
+			return err
+		}
+		*given = append(*given, text)
+		from := utf8.RuneCountInString(sentences) - utf8.RuneCountInString(text)
+		for i := framesOf(sentences[:len(sentences)-len(text)]); i < framesOf(sentences); i++ {
+			if slices.Contains(fails, i) {
+				return status.Error(codes.Internal, "out of memory")
+			}
+			frame := &proto.AudioFrame{AudioData: worker.AppendTone(nil, toneHz, i)}
+			for _, p := range []session.Place{secondPlace, thirdPlace} {
+				if p.Frames == uint64(i) && p.Runes > from { //nolint:gosec // a count
+					frame.TextBefore = int64(p.Runes - from)
+				}
+			}
+			if err := u.Send(frame); err != nil {
+				return err
+			}
+		}
+		return u.send(nil, true)
+	}
+}
+
+func TestFailoverBeginsAtTheSentence(t *testing.T) {
+	frames := framesOf(sentences)
+	tests := []struct {
+		fails []int
+		given []string
+	}{
+		{[]int{1}, []string{sentences, sentences}},
+		{[]int{int(secondPlace.Frames)}, []string{sentences, sentences}}, // before it was named
+		{[]int{int(secondPlace.Frames) + 1}, []string{sentences, "Two sentences. Three."}},
+		{[]int{int(thirdPlace.Frames)}, []string{sentences, "Two sentences. Three."}},
+		{[]int{frames - 1}, []string{sentences, "Three."}},
+		{[]int{int(secondPlace.Frames) + 5, frames - 2}, []string{sentences, "Two sentences. Three.", "Three."}},
+		{[]int{frames - 1, int(thirdPlace.Frames) + 1}, []string{sentences, "Three.", "Three."}},
+	}
+	for _, tt := range tests {
+		t.Run(fmt.Sprint(tt.fails), func(t *testing.T) {
+			var given []string // by one attempt after another
+			var workers []*ttsWorker
+			for i := range len(tt.fails) + 1 {
+				workers = append(workers, startWorker(t, fmt.Sprint("w", i), func(w *ttsWorker) {
+					w.speak = func(u *utterance) error {
+						return speakPlaces(&given, tt.fails[len(given):min(len(given)+1, len(tt.fails))]...)(u)
+					}
+				}))
+			}
+			e := startEdge(t, poolConfig(), workers...)
+			var ear ear
+			if err := e.session("s", session.Params{}).Speak(e.ctx, inPieces(), new(uint64), ear.emit); err != nil {
+				t.Fatal(err)
+			}
+			checkTone(t, ear.frames, toneHz, 0, frames)
+			if !slices.Equal(given, tt.given) {
+				t.Errorf("the workers were given %q, want %q", given, tt.given)
+			}
+		})
+	}
+}
+
+// Each frame says behind which place it lies, so that the session knows of those that its
+// client has already.
+func TestFramesTellTheirPlace(t *testing.T) {
+	for _, skip := range []uint64{0, secondPlace.Frames, thirdPlace.Frames + 2} {
+		t.Run(fmt.Sprint(skip), func(t *testing.T) {
+			var given []string
+			e := startEdge(t, poolConfig(), startWorker(t, "a", func(w *ttsWorker) { w.speak = speakPlaces(&given) }))
+			at, left := skip, skip
+			err := e.session("s", session.Params{}).Speak(e.ctx, inPieces(), &left, func(f session.Frame) error {
+				var want session.Place
+				for _, p := range []session.Place{secondPlace, thirdPlace} {
+					if p.Frames <= at {
+						want = p
+					}
+				}
+				if f.Place != want {
+					t.Errorf("frame %d is behind %+v, want %+v", at, f.Place, want)
+				}
+				at++
+				return nil
+			})
+			if err != nil || at != uint64(framesOf(sentences)) { //nolint:gosec // a count
+				t.Errorf("%d frames, %v", at, err)
+			}
+		})
+	}
+}
+
+// What a place says must be so, or text would be lost.
+func TestPlacesThatCannotBe(t *testing.T) {
+	frame := worker.AppendTone(nil, toneHz, 0)
+	tests := []struct {
+		name  string
+		sends []*proto.AudioFrame
+		cause string
+	}{
+		{"before the text", []*proto.AudioFrame{{AudioData: frame}, {AudioData: frame, TextBefore: -1}}, "it says that -1 characters are spoken"},
+		{"behind the text", []*proto.AudioFrame{{AudioData: frame}, {AudioData: frame, TextBefore: 25}}, "it says that 25 characters are spoken before more sound, of 25"},
+		{"far behind it", []*proto.AudioFrame{{AudioData: frame, TextBefore: 1<<63 - 1}}, "characters are spoken before more sound, of 25"},
+		{"back", []*proto.AudioFrame{{AudioData: frame, TextBefore: 9}, {AudioData: frame, TextBefore: 8}}, "it says that 8 characters are spoken"},
+		{"within a frame", []*proto.AudioFrame{{AudioData: frame[:100]}, {AudioData: frame, TextBefore: 4}}, "within a frame"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			a := startWorker(t, "a", func(w *ttsWorker) {
+				preferred(w)
+				w.speak = reader(func(u *utterance) error {
+					for _, f := range tt.sends {
+						if err := u.Send(f); err != nil {
+							return err
+						}
+					}
+					return u.hang()
+				})
+			})
+			e := startEdge(t, poolConfig(), a, startWorker(t, "b", nil))
+			var ear ear
+			if err := e.session("s", voice).Speak(e.ctx, inPieces(), new(uint64), ear.emit); err != nil {
+				t.Fatal(err)
+			}
+			if !e.failed("a") {
+				t.Error("it does not count against the worker")
+			}
+			if lines := e.log.find("a worker failed; the utterance goes on elsewhere"); len(lines) != 1 || !strings.Contains(lines[0].attrs["cause"], tt.cause) {
+				t.Errorf("the log says %v, want %q", lines, tt.cause)
+			}
+		})
+	}
+}
+
+// An end marker may say that all is spoken: nothing follows it.
+func TestAnEndMarkerMayNameTheTextsEnd(t *testing.T) {
+	w := startWorker(t, "a", func(w *ttsWorker) {
+		w.speak = reader(func(u *utterance) error {
+			if err := u.tone(0, framesOf("hello")); err != nil {
+				return err
+			}
+			return u.Send(&proto.AudioFrame{IsFinal: true, TextBefore: 5})
+		})
+	})
+	e := startEdge(t, poolConfig(), w)
+	e.hearTone(e.session("s", session.Params{}), "hello")
+}
