@@ -157,7 +157,7 @@ func (h *ear) emit(f session.Frame) error {
 
 // speak has the text spoken to emit.
 func (e *edge) speak(s session.Speaker, text string, emit func(session.Frame) error) error {
-	return s.Speak(e.ctx, script(text), new(uint64), emit)
+	return s.Speak(e.ctx, script(text), session.Place{}, new(uint64), emit)
 }
 
 // hear has the text spoken, which must succeed.
@@ -191,7 +191,7 @@ func (e *edge) start(s session.Speaker, text *session.Script, hold <-chan struct
 	began := make(chan struct{})
 	e.running.Go(func() {
 		defer cancel()
-		sp.done <- s.Speak(ctx, text, new(uint64), func(f session.Frame) error {
+		sp.done <- s.Speak(ctx, text, session.Place{}, new(uint64), func(f session.Frame) error {
 			if len(sp.frames) == 0 {
 				close(began)
 			}

@@ -204,7 +204,7 @@ func TestFramesToSkip(t *testing.T) {
 				e := startEdge(t, poolConfig(), a, startWorker(t, "b", nil))
 				var ear ear
 				left := uint64(skip)
-				if err := e.session("s", voice).Speak(e.ctx, script("hello"), &left, ear.emit); err != nil {
+				if err := e.session("s", voice).Speak(e.ctx, script("hello"), session.Place{}, &left, ear.emit); err != nil {
 					t.Fatal(err)
 				}
 				checkTone(t, ear.frames, toneHz, min(skip, frames), frames)

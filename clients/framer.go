@@ -13,12 +13,16 @@ import (
 type framer struct {
 	rest []byte  // of a frame that is not whole
 	at   uint64  // frames of the utterance up to where this attempt is
-	done uint64  // frames emitted or skipped in all attempts
+	done uint64  // frames emitted or skipped in all attempts, or before
 	skip *uint64 // frames yet to be skipped
 	emit func(session.Frame) error
 
 	place session.Place // the last that a worker has named
 	from  session.Place // that this attempt began at
+}
+
+func newFramer(from session.Place, skip *uint64, emit func(session.Frame) error) *framer {
+	return &framer{place: from, done: from.Frames, skip: skip, emit: emit}
 }
 
 // restart begins an attempt: the text is spoken again from the last place that was named,

@@ -39,7 +39,7 @@ func FuzzFramer(f *testing.F) {
 		before := min(int(place), len(heard)/session.FrameBytes) * session.FrameBytes
 		var ear ear
 		left := uint64(skip)
-		out := &framer{skip: &left, emit: ear.emit}
+		out := newFramer(session.Place{}, &left, ear.emit)
 		out.restart()
 		cut(t, out, heard[:before], cuts)
 		if before > 0 {

@@ -225,7 +225,7 @@ func TestAWorkerThatGoesOnAfterTheFinalFrame(t *testing.T) {
 			ctx, cancel := context.WithTimeout(e.ctx, patience/3)
 			defer cancel()
 			var ear ear
-			if err := s.Speak(ctx, script("x"), new(uint64), ear.emit); err != nil {
+			if err := s.Speak(ctx, script("x"), session.Place{}, new(uint64), ear.emit); err != nil {
 				t.Fatal(err)
 			}
 			if ctx.Err() != nil {

@@ -90,7 +90,7 @@ func TestFailoverBeginsAtTheSentence(t *testing.T) {
 			}
 			e := startEdge(t, poolConfig(), workers...)
 			var ear ear
-			if err := e.session("s", session.Params{}).Speak(e.ctx, inPieces(), new(uint64), ear.emit); err != nil {
+			if err := e.session("s", session.Params{}).Speak(e.ctx, inPieces(), session.Place{}, new(uint64), ear.emit); err != nil {
 				t.Fatal(err)
 			}
 			checkTone(t, ear.frames, toneHz, 0, frames)
@@ -104,12 +104,23 @@ func TestFailoverBeginsAtTheSentence(t *testing.T) {
 // Each frame says behind which place it lies, so that the session knows of those that its
 // client has already.
 func TestFramesTellTheirPlace(t *testing.T) {
-	for _, skip := range []uint64{0, secondPlace.Frames, thirdPlace.Frames + 2} {
-		t.Run(fmt.Sprint(skip), func(t *testing.T) {
+	for _, tt := range []struct {
+		from session.Place
+		skip uint64
+		text string
+	}{
+		{skip: 0, text: sentences},
+		{skip: secondPlace.Frames, text: sentences},
+		{skip: thirdPlace.Frames + 2, text: sentences},
+		{secondPlace, 0, "Two sentences. Three."},
+		{secondPlace, thirdPlace.Frames - secondPlace.Frames + 1, "Two sentences. Three."},
+		{thirdPlace, 7, "Three."},
+	} {
+		t.Run(fmt.Sprint(tt.from, tt.skip), func(t *testing.T) {
 			var given []string
 			e := startEdge(t, poolConfig(), startWorker(t, "a", func(w *ttsWorker) { w.speak = speakPlaces(&given) }))
-			at, left := skip, skip
-			err := e.session("s", session.Params{}).Speak(e.ctx, inPieces(), &left, func(f session.Frame) error {
+			at, left := tt.from.Frames+tt.skip, tt.skip
+			err := e.session("s", session.Params{}).Speak(e.ctx, inPieces(), tt.from, &left, func(f session.Frame) error {
 				var want session.Place
 				for _, p := range []session.Place{secondPlace, thirdPlace} {
 					if p.Frames <= at {
@@ -124,6 +135,9 @@ func TestFramesTellTheirPlace(t *testing.T) {
 			})
 			if err != nil || at != uint64(framesOf(sentences)) { //nolint:gosec // a count
 				t.Errorf("%d frames, %v", at, err)
+			}
+			if !slices.Equal(given, []string{tt.text}) {
+				t.Errorf("the worker was given %q, want %q", given, tt.text)
 			}
 		})
 	}
@@ -158,7 +172,7 @@ func TestPlacesThatCannotBe(t *testing.T) {
 			})
 			e := startEdge(t, poolConfig(), a, startWorker(t, "b", nil))
 			var ear ear
-			if err := e.session("s", voice).Speak(e.ctx, inPieces(), new(uint64), ear.emit); err != nil {
+			if err := e.session("s", voice).Speak(e.ctx, inPieces(), session.Place{}, new(uint64), ear.emit); err != nil {
 				t.Fatal(err)
 			}
 			if !e.failed("a") {

@@ -50,8 +50,8 @@ var _ session.Speaker = (*speaker)(nil)
 
 // Speak has the script spoken, by another worker when one fails: the text is
 // given to it from the start and the frames that are done are left out.
-func (s *speaker) Speak(ctx context.Context, script *session.Script, skip *uint64, emit func(session.Frame) error) error {
-	out := &framer{skip: skip, emit: emit}
+func (s *speaker) Speak(ctx context.Context, script *session.Script, from session.Place, skip *uint64, emit func(session.Frame) error) error {
+	out := newFramer(from, skip, emit)
 	attempts := attempts{avoid: map[*Worker]bool{}, refused: map[*Worker]bool{}}
 	for {
 		w, err := s.start(ctx, &attempts)

@@ -30,6 +30,7 @@ type listener struct {
 	said     []string // utterances, of which ended are over
 	resumes  int
 	hz       float64
+	sound    [][]byte              // an utterance's frames, if it is not the tone
 	heard    func(sequence uint64) // called for each frame
 }
 
@@ -167,7 +168,11 @@ func (l *listener) take(m message) {
 	if m.Sequence != l.sequence+1 {
 		l.t.Fatalf("frame %d came after %d", m.Sequence, l.sequence)
 	}
-	if !bytes.Equal(m.PCM, worker.AppendTone(nil, l.hz, l.place)) {
+	if l.sound != nil {
+		if l.place >= len(l.sound) || !bytes.Equal(m.PCM, l.sound[l.place]) {
+			l.t.Fatalf("frame %d of session %s is not frame %d of %d of its utterance", m.Sequence, l.id, l.place, len(l.sound))
+		}
+	} else if !bytes.Equal(m.PCM, worker.AppendTone(nil, l.hz, l.place)) {
 		l.t.Fatalf("frame %d of session %s is not frame %d of its utterance but %d", m.Sequence, l.id, l.place, l.placeOf(m.PCM))
 	}
 	l.sequence++

@@ -58,7 +58,7 @@ func (v *voices) Speaker(string, session.Params, string) session.Speaker { retur
 
 type speaker struct{ voices *voices }
 
-func (s *speaker) Speak(ctx context.Context, script *session.Script, skip *uint64, emit func(session.Frame) error) error {
+func (s *speaker) Speak(ctx context.Context, script *session.Script, _ session.Place, skip *uint64, emit func(session.Frame) error) error {
 	return s.voices.speak(ctx, script, func(f session.Frame) error {
 		if *skip > 0 {
 			*skip--

@@ -19,7 +19,7 @@ type voice struct {
 	pauses []time.Duration
 }
 
-func (v voice) Speak(ctx context.Context, _ *Script, _ *uint64, emit func(Frame) error) error {
+func (v voice) Speak(ctx context.Context, _ *Script, _ Place, _ *uint64, emit func(Frame) error) error {
 	for _, pause := range v.pauses {
 		select {
 		case <-time.After(pause):
@@ -95,10 +95,10 @@ type voices struct {
 
 func (v *voices) Speaker(string, Params, string) Speaker { return v }
 
-func (v *voices) Speak(ctx context.Context, script *Script, skip *uint64, emit func(Frame) error) error {
+func (v *voices) Speak(ctx context.Context, script *Script, from Place, skip *uint64, emit func(Frame) error) error {
 	now := v.next[0]
 	v.next = v.next[1:]
-	return now.Speak(ctx, script, skip, emit)
+	return now.Speak(ctx, script, from, skip, emit)
 }
 
 // speaking opens a session that will hear these voices, one an utterance, with a lead of

@@ -124,7 +124,7 @@ type asItSpeaks struct{ fiveFrames }
 
 func (asItSpeaks) Speaker(string, Params, string) Speaker { return asItSpeaks{} }
 
-func (asItSpeaks) Speak(_ context.Context, _ *Script, _ *uint64, emit func(Frame) error) error {
+func (asItSpeaks) Speak(_ context.Context, _ *Script, _ Place, _ *uint64, emit func(Frame) error) error {
 	time.Sleep(clockGrain / 2)
 	for range 8 {
 		if err := emit(Frame{PCM: make([]byte, FrameBytes), Received: time.Now()}); err != nil {

@@ -27,7 +27,7 @@ func (s *Session) speakOne(u *utterance) error {
 	if problem := s.charge(0); problem != nil {
 		return problem
 	}
-	return s.speaker.Speak(u.ctx, u.script, &s.skip, func(f Frame) error { return s.enqueue(u, f) })
+	return s.speaker.Speak(u.ctx, u.script, u.from, &s.skip, func(f Frame) error { return s.enqueue(u, f) })
 }
 
 func (s *Session) nextUnspoken() *utterance {
@@ -42,7 +42,7 @@ func (s *Session) nextUnspoken() *utterance {
 	if s.noSkip {
 		s.skip, s.noSkip = 0, false
 	}
-	u.first = s.position + 1
+	u.first = s.position + 1 - u.from.Frames
 	s.changed()
 	return u
 }
@@ -62,7 +62,9 @@ func (s *Session) enqueue(u *utterance, f Frame) error {
 		e.parent = u.spans.Parent(f.Traceparent)
 	}
 	s.position++
-	u.pass(f.Place)
+	if u.pass(f.Place) {
+		s.changed()
+	}
 	s.deliverQueued(u, now)
 	return nil
 }
@@ -96,7 +98,7 @@ func (s *Session) deliverQueued(u *utterance, now time.Time) {
 			s.deliver(now)
 		}
 	case !s.pace.unpaced && s.queue.n > 1:
-	case !s.pace.unpaced && s.position > u.first && !s.scheduled:
+	case !s.pace.unpaced && u.frames > 0 && !s.scheduled:
 		if end, crowded := s.clock.crowd(now); crowded {
 			s.deliverAt(end)
 		} else {

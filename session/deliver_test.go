@@ -48,7 +48,7 @@ type fiveFrames struct{}
 
 func (fiveFrames) Speaker(string, Params, string) Speaker { return fiveFrames{} }
 
-func (fiveFrames) Speak(_ context.Context, _ *Script, _ *uint64, emit func(Frame) error) error {
+func (fiveFrames) Speak(_ context.Context, _ *Script, _ Place, _ *uint64, emit func(Frame) error) error {
 	for range 5 {
 		if err := emit(Frame{PCM: make([]byte, FrameBytes)}); err != nil {
 			return err
@@ -137,7 +137,7 @@ type sixteenFrames struct{ fiveFrames }
 
 func (sixteenFrames) Speaker(string, Params, string) Speaker { return sixteenFrames{} }
 
-func (sixteenFrames) Speak(_ context.Context, _ *Script, _ *uint64, emit func(Frame) error) error {
+func (sixteenFrames) Speak(_ context.Context, _ *Script, _ Place, _ *uint64, emit func(Frame) error) error {
 	for range 16 {
 		if err := emit(Frame{PCM: make([]byte, FrameBytes), Received: time.Now()}); err != nil {
 			return err

@@ -218,6 +218,7 @@ func (s *Session) greet(r *Resumption) {
 	}
 	s.hub.recorder.SessionResumed()
 	ends := s.restore(r)
+	s.logger().InfoContext(s.ctx, "session resumed", "after", r.after, "spoken_again", s.skip)
 	start.resumedMessage = &resumedMessage{Resumed: true, After: r.after, Paused: s.state.held(), Accepted: s.accepted, Utterances: []utteranceState{}}
 	for _, u := range s.utterances {
 		start.Utterances = append(start.Utterances, utteranceState{u.number, u.script.Runes(), u.script.Final()})

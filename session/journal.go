@@ -124,23 +124,15 @@ func (u *utterance) recorded(why Reason) RecordedUtterance {
 	return r
 }
 
-// cut drops what the client has, the first so many frames, up to the last place from which
-// the rest can be spoken. It returns how many frames it has dropped.
-func (r *RecordedUtterance) cut(heard uint64) (frames uint64) {
-	var from Place
-	for _, p := range r.Places {
-		if p.Frames <= heard {
-			from = p
+// from is the last place from which the utterance can be spoken on for a client that has
+// so many frames of it.
+func (r *RecordedUtterance) from(heard uint64) (p Place) {
+	for _, next := range r.Places {
+		if next.Frames <= heard {
+			p = next
 		}
 	}
-	text, missing := slices.Clone(r.Text), from.Runes // others have the record too
-	for len(text) > 0 && missing > 0 {
-		if text[0], missing = After(text[0], missing); text[0] == "" {
-			text = text[1:]
-		}
-	}
-	r.Text, r.Places = text, nil
-	return from.Frames
+	return p
 }
 
 // remember keeps an utterance that is over for a client that comes back. The

@@ -30,7 +30,7 @@ type failing struct{ fiveFrames }
 
 func (failing) Speaker(string, Params, string) Speaker { return failing{} }
 
-func (failing) Speak(context.Context, *Script, *uint64, func(Frame) error) error {
+func (failing) Speak(context.Context, *Script, Place, *uint64, func(Frame) error) error {
 	return errors.New("broken")
 }
 

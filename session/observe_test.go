@@ -61,7 +61,7 @@ type saying struct {
 
 func (v saying) Speaker(string, Params, string) Speaker { return v }
 
-func (v saying) Speak(ctx context.Context, script *Script, _ *uint64, emit func(Frame) error) error {
+func (v saying) Speak(ctx context.Context, script *Script, _ Place, _ *uint64, emit func(Frame) error) error {
 	for i := range v.frames {
 		if v.pieces {
 			if _, _, err := script.Chunk(ctx, i); err != nil {
@@ -209,8 +209,8 @@ type again struct{ saying }
 
 func (v again) Speaker(string, Params, string) Speaker { return v }
 
-func (v again) Speak(ctx context.Context, script *Script, skip *uint64, emit func(Frame) error) error {
-	return v.saying.Speak(ctx, script, skip, func(f Frame) error {
+func (v again) Speak(ctx context.Context, script *Script, from Place, skip *uint64, emit func(Frame) error) error {
+	return v.saying.Speak(ctx, script, from, skip, func(f Frame) error {
 		if *skip > 0 {
 			*skip--
 			return nil

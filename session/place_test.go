@@ -15,7 +15,7 @@ import (
 )
 
 // sentenceVoice has four frames to say to each sentence of three characters, names where
-// each begins, and notes the texts that it is given. A frame's first sample is the
+// each begins, and notes the texts that it has to speak. A frame's first sample is the
 // sentence's letter.
 type sentenceVoice struct {
 	fiveFrames
@@ -24,7 +24,7 @@ type sentenceVoice struct {
 
 func (v sentenceVoice) Speaker(string, Params, string) Speaker { return v }
 
-func (v sentenceVoice) Speak(ctx context.Context, script *Script, skip *uint64, emit func(Frame) error) error {
+func (v sentenceVoice) Speak(ctx context.Context, script *Script, from Place, skip *uint64, emit func(Frame) error) error {
 	var text string
 	for i, last := 0, false; !last; i++ {
 		var chunk string
@@ -34,8 +34,8 @@ func (v sentenceVoice) Speak(ctx context.Context, script *Script, skip *uint64, 
 		}
 		text += chunk
 	}
-	*v.given = append(*v.given, text)
-	for i := range 4 * len(text) / 3 {
+	*v.given = append(*v.given, text[from.Runes:])
+	for i := int(from.Frames); i < 4*len(text)/3; i++ { //nolint:gosec // a count
 		if *skip > 0 {
 			*skip--
 			continue
@@ -130,22 +130,5 @@ func TestTheLatestPlacesAreKept(t *testing.T) {
 	}
 	if len(u.places) != keepPlaces || u.places[0].Frames != 100-keepPlaces+1 || u.places[keepPlaces-1].Frames != 100 || cap(u.places) > 2*keepPlaces {
 		t.Errorf("%d places of %d are kept: %v", len(u.places), cap(u.places), u.places)
-	}
-}
-
-// Another may be reading the same record.
-func TestACutLeavesTheRecordAsItWas(t *testing.T) {
-	whole := RecordedUtterance{Text: []string{"Où", "? Ici", "."}, Places: []Place{{Frames: 5, Runes: 4}, {Frames: 9, Runes: 8}}}
-	for heard, want := range map[uint64]struct {
-		frames uint64
-		text   string
-	}{4: {0, "[Où ? Ici .]"}, 5: {5, "[Ici .]"}, 8: {5, "[Ici .]"}, 9: {9, "[]"}} {
-		r := whole
-		if frames := r.cut(heard); frames != want.frames || fmt.Sprint(r.Text) != want.text {
-			t.Errorf("who has %d frames is spoken %v from frame %d, want %+v", heard, r.Text, frames, want)
-		}
-	}
-	if fmt.Sprint(whole.Text) != "[Où ? Ici .]" {
-		t.Errorf("it is %v", whole.Text)
 	}
 }

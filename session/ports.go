@@ -44,11 +44,11 @@ type Sender interface {
 
 // Speaker reaches the workers for one session.
 type Speaker interface {
-	// Speak has the script synthesized and calls emit for each frame in order. The
-	// first skip frames are left out instead, and skip counts down. It returns when
-	// the last frame was taken or with an error, which is emit's, the context's, or
+	// Speak has the script synthesized from a place on, and calls emit for each frame in
+	// order. The first skip frames are left out instead, and skip counts down. It returns
+	// when the last frame was taken or with an error, which is emit's, the context's, or
 	// an *Error.
-	Speak(ctx context.Context, script *Script, skip *uint64, emit func(Frame) error) error
+	Speak(ctx context.Context, script *Script, from Place, skip *uint64, emit func(Frame) error) error
 	// Control tells the worker of a command, if it wants to know. It does not wait.
 	Control(Command)
 	// Worker names the worker and the model in use, or is empty.

@@ -137,7 +137,7 @@ type fast struct {
 
 func (v fast) Speaker(string, Params, string) Speaker { return v }
 
-func (v fast) Speak(_ context.Context, _ *Script, _ *uint64, emit func(Frame) error) error {
+func (v fast) Speak(_ context.Context, _ *Script, _ Place, _ *uint64, emit func(Frame) error) error {
 	for {
 		before := time.Now()
 		if err := emit(Frame{PCM: make([]byte, FrameBytes), Received: before}); err != nil {

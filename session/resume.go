@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/voxedge/voxedge/telemetry"
@@ -229,13 +230,14 @@ func (s *Session) restore(r *Resumption) (ends []utteranceEndMessage) {
 		if old.First != 0 {
 			first = old.First
 		}
+		var from Place
 		if len(s.utterances) == 0 && first <= r.after {
-			first += old.cut(r.after + 1 - first)
-			old.First = first
-			s.skip = r.after + 1 - first
-			s.position = first - 1
+			heard := r.after + 1 - first
+			from = old.from(heard)
+			s.skip = heard - from.Frames
+			s.position = r.after - s.skip
 		}
-		s.revive(old)
+		s.revive(old, from)
 	}
 	if r.record.Paused {
 		s.transition(eventPause)
@@ -246,8 +248,8 @@ func (s *Session) restore(r *Resumption) (ends []utteranceEndMessage) {
 	return ends
 }
 
-// revive has an utterance spoken again.
-func (s *Session) revive(old RecordedUtterance) {
+// revive has an utterance spoken again, from a place on.
+func (s *Session) revive(old RecordedUtterance, from Place) {
 	u := s.newUtterance(old.Number, "", old.Traceparent)
 	for _, text := range old.Text {
 		u.script.Add(text, false)
@@ -257,7 +259,9 @@ func (s *Session) revive(old RecordedUtterance) {
 	} else {
 		s.open = u
 	}
-	u.first = old.First // in case that this connection too is lost before it is spoken
+	u.from = from
+	u.places = slices.DeleteFunc(slices.Clone(old.Places), func(p Place) bool { return p.Frames > from.Frames }) // a worker names them anew
+	u.first = old.First                                                                                          // in case that this connection too is lost before it is spoken
 	s.utterances = append(s.utterances, u)
 	s.unspoken++
 }

@@ -34,6 +34,7 @@ type utterance struct {
 	last     uint64  // sequence of its last frame, once it has been spoken
 	err      error   // why it failed, once it has
 	frames   uint64  // written over this connection
+	from     Place   // where it is begun once more, after a resume
 	places   []Place // the latest from which it can be spoken on
 
 	trace *telemetry.UtteranceTrace // nil when it is not traced
@@ -47,15 +48,16 @@ type utterance struct {
 // what was on its way, seconds and not minutes.
 const keepPlaces = 16
 
-// pass takes note of the place that a frame lies behind.
-func (u *utterance) pass(p Place) {
+// pass takes note of the place that a frame lies behind, and reports whether it is new.
+func (u *utterance) pass(p Place) bool {
 	n := len(u.places)
 	if p.Frames == 0 || n > 0 && u.places[n-1] == p {
-		return
+		return false
 	}
 	if n == keepPlaces {
 		copy(u.places, u.places[1:])
 		u.places = u.places[:n-1]
 	}
 	u.places = append(u.places, p)
+	return true
 }
