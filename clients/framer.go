@@ -17,38 +17,42 @@ type framer struct {
 	skip *uint64 // frames yet to be skipped
 	emit func(session.Frame) error
 
-	place session.Place // the last that a worker has named
-	from  session.Place // that this attempt began at
+	place session.Place // the last that a worker has named, or that was begun at
+	base  int           // characters before the place that this attempt began at
+	named int64         // the last that this attempt has named, were it a place or not
 }
 
 func newFramer(from session.Place, skip *uint64, emit func(session.Frame) error) *framer {
 	return &framer{place: from, done: from.Frames, skip: skip, emit: emit}
 }
 
-// restart begins an attempt: the text is spoken again from the last place that was named,
-// which it returns.
-func (f *framer) restart() session.Place {
-	f.from, f.at, f.rest = f.place, f.place.Frames, f.rest[:0]
-	return f.from
+// restart begins an attempt: the text is spoken again from the last place on, behind so
+// many characters.
+func (f *framer) restart() (runes int) {
+	f.at, f.rest = f.place.Frames, f.rest[:0]
+	f.base, f.named = f.place.Runes, int64(f.place.Runes)
+	return f.base
 }
 
-// name takes note that the worker has spoken so many characters of what it was given,
-// which is less than all of the script's.
+// name takes note that the worker has spoken so many characters of what it was given
+// before what comes next.
 func (f *framer) name(textBefore int64, script *session.Script) error {
-	runes := int64(f.from.Runes) + textBefore
+	runes, known := int64(f.base)+textBefore, int64(script.Runes())
 	switch {
-	case textBefore < 0 || runes < int64(f.place.Runes) || runes >= int64(script.Runes()):
-		return fmt.Errorf("it says that %d characters are spoken before more sound, of %d", runes, script.Runes())
+	case textBefore < 0 || runes <= f.named || runes > known:
+		return fmt.Errorf("it names a place behind %d characters of %d, and did behind %d before", runes, known, f.named)
 	case len(f.rest) > 0:
 		return errors.New("it names a place in the text within a frame; it must fill the one before up with silence")
 	}
-	f.place = session.Place{Frames: f.at, Runes: int(runes)}
+	if f.named = runes; runes < known { // or there is nothing yet that could be spoken from there
+		f.place = session.Place{Frames: f.at, Runes: int(runes)}
+	}
 	return nil
 }
 
-func (f *framer) write(from *audioFrame, received time.Time) error {
-	out := session.Frame{Received: received, Traceparent: from.traceparent, Emitted: from.emitted, Place: f.place}
-	data := from.audio
+func (f *framer) write(sent *audioFrame, received time.Time) error {
+	out := session.Frame{Received: received, Traceparent: sent.traceparent, Emitted: sent.emitted, Place: f.place}
+	data := sent.audio
 	for len(data) > 0 {
 		if len(f.rest) == 0 && len(data) >= session.FrameBytes {
 			out.PCM, data = data[:session.FrameBytes], data[session.FrameBytes:]

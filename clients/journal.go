@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -100,55 +101,54 @@ return 1`)
 
 // Save stores the records in one round trip.
 func (j *Journal) Save(ctx context.Context, records []session.Record) (superseded []session.Taken, err error) {
-	if len(records) == 0 {
-		return nil, nil
-	}
-	replies := make([]*redis.Cmd, len(records))
-	err = j.together(ctx, save, func(pipe redis.Pipeliner, eval evaluate) error {
-		for i := range records {
-			args, err := j.saving(&records[i], records[i].Epoch)
-			if err != nil {
-				return err
-			}
-			replies[i] = eval(ctx, pipe, []string{JournalPrefix + records[i].ID}, args...)
+	calls := make([]call, len(records))
+	for i := range records {
+		if calls[i], err = j.saving(&records[i], records[i].Epoch); err != nil {
+			return nil, err
 		}
-		return nil
-	})
+	}
+	replies, err := j.together(ctx, save, calls)
 	if err != nil {
 		return nil, err
 	}
 	for i, reply := range replies {
-		if stored, _ := reply.Int(); stored == 0 {
+		if stored, _ := reply.(*redis.Cmd).Int(); stored == 0 {
 			superseded = append(superseded, session.Taken{ID: records[i].ID, Epoch: records[i].Epoch})
 		}
 	}
 	return superseded, nil
 }
 
-// saving returns the arguments of save.
-func (j *Journal) saving(r *session.Record, unlessAbove int64) ([]any, error) {
-	data, err := json.Marshal(r)
-	return []any{r.Epoch, data, j.ttl.Milliseconds(), unlessAbove, j.edge, EdgeChannel, r.ID}, err
+// call is one of a script.
+type call struct {
+	keys []string
+	args []any
 }
 
-// evaluate is Eval or EvalSha of a script.
-type evaluate func(ctx context.Context, to redis.Scripter, keys []string, args ...any) *redis.Cmd
+// saving is a call of save.
+func (j *Journal) saving(r *session.Record, unlessAbove int64) (call, error) {
+	data, err := json.Marshal(r)
+	return call{[]string{JournalPrefix + r.ID}, []any{r.Epoch, data, j.ttl.Milliseconds(), unlessAbove, j.edge, EdgeChannel, r.ID}}, err
+}
 
-// together makes many calls of a script in one round trip, by its hash: the script's text
-// is longer than a record. Where Redis does not know it they are made once more with the
-// text, which it then keeps; each server behind a proxy does that for itself.
-func (j *Journal) together(ctx context.Context, script *redis.Script, calls func(redis.Pipeliner, evaluate) error) (err error) {
-	for _, eval := range []evaluate{script.EvalSha, script.Eval} {
+// together makes calls of a script in one round trip, by its hash: the text of save is as
+// long as a record. Where a Redis does not know it they are made once more with the text,
+// which it then keeps; each server behind a proxy does that for itself.
+func (j *Journal) together(ctx context.Context, script *redis.Script, calls []call) (replies []redis.Cmder, err error) {
+	for _, eval := range []func(context.Context, redis.Scripter, []string, ...any) *redis.Cmd{script.EvalSha, script.Eval} {
 		pipe := j.redis.Pipeline()
-		if err := calls(pipe, eval); err != nil {
-			return err
+		for _, c := range calls {
+			eval(ctx, pipe, c.keys, c.args...)
 		}
-		if _, err = pipe.Exec(ctx); !redis.HasErrorPrefix(err, "NOSCRIPT") {
+		replies, err = pipe.Exec(ctx)
+		if !slices.ContainsFunc(replies, unknownScript) {
 			break
 		}
 	}
-	return err
+	return replies, err
 }
+
+func unknownScript(reply redis.Cmder) bool { return redis.HasErrorPrefix(reply.Err(), "NOSCRIPT") }
 
 // Load returns a session's record, or session.ErrNoRecord.
 func (j *Journal) Load(ctx context.Context, id string) (r session.Record, err error) {
@@ -166,11 +166,11 @@ func (j *Journal) Load(ctx context.Context, id string) (r session.Record, err er
 func (j *Journal) Take(ctx context.Context, r *session.Record) error {
 	mine := *r
 	mine.Epoch++
-	args, err := j.saving(&mine, r.Epoch)
+	c, err := j.saving(&mine, r.Epoch)
 	if err != nil {
 		return err
 	}
-	taken, err := save.Run(ctx, j.redis, []string{JournalPrefix + r.ID}, args...).Int()
+	taken, err := save.Run(ctx, j.redis, c.keys, c.args...).Int()
 	switch {
 	case err != nil:
 		return err
@@ -189,10 +189,10 @@ return 0`)
 
 // Forget removes sessions that are over for good, in one round trip.
 func (j *Journal) Forget(ctx context.Context, over map[string]int64) error {
-	return j.together(ctx, forget, func(pipe redis.Pipeliner, eval evaluate) error {
-		for id, epoch := range over {
-			eval(ctx, pipe, []string{JournalPrefix + id}, epoch)
-		}
-		return nil
-	})
+	calls := make([]call, 0, len(over))
+	for id, epoch := range over {
+		calls = append(calls, call{[]string{JournalPrefix + id}, []any{epoch}})
+	}
+	_, err := j.together(ctx, forget, calls)
+	return err
 }

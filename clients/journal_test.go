@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/voxedge/voxedge/session"
 )
 
@@ -85,20 +87,34 @@ func TestJournalForgetsNoNewerEpoch(t *testing.T) {
 	}
 }
 
+// commands counts those that Redis is sent, by name.
+type commands map[string]int
+
+func (c commands) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (c commands) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (c commands) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		for _, cmd := range cmds {
+			c[cmd.Name()]++
+		}
+		return next(ctx, cmds)
+	}
+}
+
 // Scripts are called by their hashes, which a Redis that was started anew does not know.
 func TestJournalGivesRedisItsScripts(t *testing.T) {
 	r := startRedis(t)
 	client := r.client()
+	sent := commands{}
+	client.AddHook(sent)
 	j := NewJournal(client, time.Minute)
 	record := session.Record{ID: "s", Epoch: 1}
+	both := []session.Record{record, {ID: "another", Epoch: 1}}
 	for _, step := range []struct {
 		name string
 		do   func() error
 	}{
-		{"save", func() error {
-			_, err := j.Save(t.Context(), []session.Record{record, {ID: "another", Epoch: 1}})
-			return err
-		}},
+		{"save", func() error { _, err := j.Save(t.Context(), both); return err }},
 		{"take", func() error { return j.Take(t.Context(), &record) }},
 		{"forget", func() error { return j.Forget(t.Context(), map[string]int64{"s": 2, "another": 1}) }},
 	} {
@@ -111,6 +127,15 @@ func TestJournalGivesRedisItsScripts(t *testing.T) {
 	}
 	if record.Epoch != 2 || epochOf(t, j, "s") != 0 || epochOf(t, j, "another") != 0 {
 		t.Errorf("epoch %d; what was forgotten has %d and %d", record.Epoch, epochOf(t, j, "s"), epochOf(t, j, "another"))
+	}
+	for range 2 {
+		clear(sent)
+		if late, err := j.Save(t.Context(), both); err != nil || len(late) != 0 {
+			t.Errorf("%v, %v", late, err)
+		}
+	}
+	if sent["evalsha"] != 2 || len(sent) != 1 {
+		t.Errorf("to save two records once more took %v", sent)
 	}
 }
 

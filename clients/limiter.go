@@ -145,7 +145,7 @@ func (l *Limiter) admit(ctx context.Context, p *place, replaces bool) (ok bool) 
 	ok = here <= limit
 	if ok && l.askable() {
 		now := time.Now()
-		taken, err := takePlace.Eval(ctx, l.redis, []string{limitPrefix + "places:" + p.key}, now.UnixMilli(), limit,
+		taken, err := takePlace.Run(ctx, l.redis, []string{limitPrefix + "places:" + p.key}, now.UnixMilli(), limit,
 			now.Add(placeTTL).UnixMilli(), p.id, placeTTL.Milliseconds()).Int()
 		if l.asked(err) {
 			ok = taken == 1

@@ -151,10 +151,11 @@ func TestPlacesThatCannotBe(t *testing.T) {
 		sends []*proto.AudioFrame
 		cause string
 	}{
-		{"before the text", []*proto.AudioFrame{{AudioData: frame}, {AudioData: frame, TextBefore: -1}}, "it says that -1 characters are spoken"},
-		{"behind the text", []*proto.AudioFrame{{AudioData: frame}, {AudioData: frame, TextBefore: 25}}, "it says that 25 characters are spoken before more sound, of 25"},
-		{"far behind it", []*proto.AudioFrame{{AudioData: frame, TextBefore: 1<<63 - 1}}, "characters are spoken before more sound, of 25"},
-		{"back", []*proto.AudioFrame{{AudioData: frame, TextBefore: 9}, {AudioData: frame, TextBefore: 8}}, "it says that 8 characters are spoken"},
+		{"before the text", []*proto.AudioFrame{{AudioData: frame}, {AudioData: frame, TextBefore: -1}}, "behind -1 characters of 25"},
+		{"behind the text", []*proto.AudioFrame{{AudioData: frame}, {AudioData: frame, TextBefore: 26}}, "behind 26 characters of 25"},
+		{"far behind it", []*proto.AudioFrame{{AudioData: frame, TextBefore: 1<<63 - 1}}, "characters of 25"},
+		{"back", []*proto.AudioFrame{{AudioData: frame, TextBefore: 9}, {AudioData: frame, TextBefore: 8}}, "behind 8 characters of 25, and did behind 9 before"},
+		{"twice the same", []*proto.AudioFrame{{AudioData: frame, TextBefore: 9}, {AudioData: frame, TextBefore: 9}}, "behind 9 characters of 25, and did behind 9 before"},
 		{"within a frame", []*proto.AudioFrame{{AudioData: frame[:100]}, {AudioData: frame, TextBefore: 4}}, "within a frame"},
 	}
 	for _, tt := range tests {
@@ -185,11 +186,16 @@ func TestPlacesThatCannotBe(t *testing.T) {
 	}
 }
 
-// An end marker may say that all is spoken: nothing follows it.
-func TestAnEndMarkerMayNameTheTextsEnd(t *testing.T) {
+// A worker may say that all is spoken, of the silence behind it or at the end: nothing
+// could begin there.
+func TestTheTextsEndIsNoPlace(t *testing.T) {
 	w := startWorker(t, "a", func(w *ttsWorker) {
 		w.speak = reader(func(u *utterance) error {
-			if err := u.tone(0, framesOf("hello")); err != nil {
+			last := framesOf("hello") - 1
+			if err := u.tone(0, last); err != nil {
+				return err
+			}
+			if err := u.Send(&proto.AudioFrame{AudioData: worker.AppendTone(nil, toneHz, last), TextBefore: 5}); err != nil {
 				return err
 			}
 			return u.Send(&proto.AudioFrame{IsFinal: true, TextBefore: 5})

@@ -49,7 +49,7 @@ type speaker struct {
 var _ session.Speaker = (*speaker)(nil)
 
 // Speak has the script spoken, by another worker when one fails: the text is
-// given to it from the start and the frames that are done are left out.
+// given to it from the last place on, and the frames that are done are left out.
 func (s *speaker) Speak(ctx context.Context, script *session.Script, from session.Place, skip *uint64, emit func(session.Frame) error) error {
 	out := newFramer(from, skip, emit)
 	attempts := attempts{avoid: map[*Worker]bool{}, refused: map[*Worker]bool{}}

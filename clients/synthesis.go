@@ -36,8 +36,8 @@ func (s *speaker) synthesize(ctx context.Context, w *Worker, script *session.Scr
 	s.mu.Lock()
 	wire := s.wire
 	s.mu.Unlock()
-	from := out.restart()
-	sending.Go(func() { sendText(ctx, stream, wire, script, from.Runes, watch) })
+	spoken := out.restart()
+	sending.Go(func() { sendText(ctx, stream, wire, script, spoken, watch) })
 
 	began := time.Now()
 	var frame audioFrame

@@ -355,10 +355,10 @@ type AudioFrame struct {
 	// W3C trace context of the worker's span of this frame.
 	Traceparent     string `protobuf:"bytes,7,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	EmittedUnixNano int64  `protobuf:"varint,8,opt,name=emitted_unix_nano,json=emittedUnixNano,proto3" json:"emitted_unix_nano,omitempty"`
-	// How many characters of the stream's text (Unicode code points) the frames before
-	// this one have spoken, where what follows is a sentence that sounds the same when it is
-	// given without them; 0 elsewhere. Those frames are whole. An edge that has the utterance
-	// spoken once more begins at such a place, and not at its start.
+	// How many characters (Unicode code points) of the stream's text the audio before this
+	// message has spoken, where the sentence that it begins sounds the same when its text is
+	// given without what comes before; 0 elsewhere. That audio is a multiple of 20 ms. An edge
+	// that has the utterance spoken once more begins at such a place, and not at its start.
 	TextBefore    int64 `protobuf:"varint,9,opt,name=text_before,json=textBefore,proto3" json:"text_before,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -62,12 +62,16 @@ func (s *Session) enqueue(u *utterance, f Frame) error {
 		e.parent = u.spans.Parent(f.Traceparent)
 	}
 	s.position++
-	if u.pass(f.Place) {
+	if u.pass(f.Place) && now.Sub(s.story.saved) >= placeSave {
 		s.changed()
 	}
 	s.deliverQueued(u, now)
 	return nil
 }
+
+// placeSave is how old what the journal has may get for a place that is not in it: to
+// begin at an earlier one is no more than slower.
+const placeSave = time.Second
 
 // enqueueEnd puts the end of the utterance behind its frames, of which so many
 // were skipped because the client has them.

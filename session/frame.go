@@ -19,7 +19,7 @@ type Frame struct {
 	Received    time.Time // when the edge had it whole
 	Traceparent []byte    // W3C context of the worker's span of this frame, or empty
 	Emitted     int64     // the worker's Unix time in nanoseconds when it sent it, or 0
-	Place       Place     // the last at or before it that the worker has named
+	Place       Place     // the last at or before it: one that the worker has named, or that was begun at
 }
 
 // Place is one in an utterance from which it can be spoken on without what comes before:

@@ -117,22 +117,23 @@ func (s *Session) record() Record {
 
 func (u *utterance) recorded(why Reason) RecordedUtterance {
 	text, final := u.script.all()
-	r := RecordedUtterance{Number: u.number, Text: text, Final: final, First: u.first, Reason: why, Places: slices.Clone(u.places), Traceparent: u.traceparent}
+	r := RecordedUtterance{Number: u.number, Text: text, Final: final, First: u.first, Reason: why, Traceparent: u.traceparent}
 	if why != "" {
 		r.Last = u.last
+	}
+	if why == "" || why == Completed { // it may be spoken again
+		r.Places = slices.Clone(u.places)
 	}
 	return r
 }
 
-// from is the last place from which the utterance can be spoken on for a client that has
-// so many frames of it.
-func (r *RecordedUtterance) from(heard uint64) (p Place) {
-	for _, next := range r.Places {
-		if next.Frames <= heard {
-			p = next
-		}
+// passed returns those of its places that lie within the first so many frames.
+func (r *RecordedUtterance) passed(frames uint64) []Place {
+	n := slices.IndexFunc(r.Places, func(p Place) bool { return p.Frames > frames })
+	if n < 0 {
+		n = len(r.Places)
 	}
-	return p
+	return slices.Clone(r.Places[:n])
 }
 
 // remember keeps an utterance that is over for a client that comes back. The

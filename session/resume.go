@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/voxedge/voxedge/telemetry"
@@ -230,14 +229,11 @@ func (s *Session) restore(r *Resumption) (ends []utteranceEndMessage) {
 		if old.First != 0 {
 			first = old.First
 		}
-		var from Place
+		heard := uint64(0)
 		if len(s.utterances) == 0 && first <= r.after {
-			heard := r.after + 1 - first
-			from = old.from(heard)
-			s.skip = heard - from.Frames
-			s.position = r.after - s.skip
+			heard = r.after + 1 - first
 		}
-		s.revive(old, from)
+		s.revive(old, heard)
 	}
 	if r.record.Paused {
 		s.transition(eventPause)
@@ -248,8 +244,9 @@ func (s *Session) restore(r *Resumption) (ends []utteranceEndMessage) {
 	return ends
 }
 
-// revive has an utterance spoken again, from a place on.
-func (s *Session) revive(old RecordedUtterance, from Place) {
+// revive has an utterance spoken again, of which the client has so many frames, from the
+// last place within them on.
+func (s *Session) revive(old RecordedUtterance, heard uint64) {
 	u := s.newUtterance(old.Number, "", old.Traceparent)
 	for _, text := range old.Text {
 		u.script.Add(text, false)
@@ -259,9 +256,14 @@ func (s *Session) revive(old RecordedUtterance, from Place) {
 	} else {
 		s.open = u
 	}
-	u.from = from
-	u.places = slices.DeleteFunc(slices.Clone(old.Places), func(p Place) bool { return p.Frames > from.Frames }) // a worker names them anew
-	u.first = old.First                                                                                          // in case that this connection too is lost before it is spoken
+	if u.places = old.passed(heard); len(u.places) > 0 {
+		u.from = u.places[len(u.places)-1]
+	}
+	if heard > 0 {
+		s.skip = heard - u.from.Frames
+		s.position = s.sequence - s.skip
+	}
+	u.first = old.First // in case that this connection too is lost before it is spoken
 	s.utterances = append(s.utterances, u)
 	s.unspoken++
 }

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/voxedge/voxedge/telemetry"
@@ -44,8 +45,9 @@ type utterance struct {
 	traceparent string
 }
 
-// keepPlaces is how many places of an utterance are kept: a client that comes back lacks
-// what was on its way, seconds and not minutes.
+// keepPlaces is how many places of an utterance are kept: the newest. Who comes back lacks
+// what was on its way, which is a sentence or two where it is paced; who lacks more is
+// spoken all once more.
 const keepPlaces = 16
 
 // pass takes note of the place that a frame lies behind, and reports whether it is new.
@@ -55,8 +57,7 @@ func (u *utterance) pass(p Place) bool {
 		return false
 	}
 	if n == keepPlaces {
-		copy(u.places, u.places[1:])
-		u.places = u.places[:n-1]
+		u.places = slices.Delete(u.places, 0, 1)
 	}
 	u.places = append(u.places, p)
 	return true

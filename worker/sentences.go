@@ -39,20 +39,28 @@ func (s *sentences) add(text string) (complete []string) {
 		complete = append(complete, s.held)
 		s.held = ""
 	}
-	if len(s.held) > maxHeld {
-		cut := strings.LastIndexFunc(s.held, unicode.IsSpace) + 1
-		if cut == 0 { // a script without spaces
-			cut = wordEnd(s.held)
+	for len(s.held) > maxHeld { // so that what is held never hangs on how the text came
+		cut := longCut(s.held)
+		if cut == 0 {
+			break
 		}
-		if cut == 0 && len(s.held) > maxWord {
-			cut = len(s.held)
-		}
-		if cut > 0 {
-			complete = append(complete, s.held[:cut])
-			s.held = s.held[cut:]
-		}
+		complete = append(complete, s.held[:cut])
+		s.held = s.held[cut:]
 	}
 	return complete
+}
+
+// longCut returns where text without a sentence's end is cut, or 0: behind its last space,
+// at a word's end in a script without spaces, or anywhere in what is too long for a word.
+func longCut(text string) int {
+	if space := strings.LastIndexFunc(text, unicode.IsSpace); space >= 0 {
+		_, size := utf8.DecodeRuneInString(text[space:])
+		return space + size
+	}
+	if cut := wordEnd(text); cut > 0 || len(text) <= maxWord {
+		return cut
+	}
+	return len(text)
 }
 
 // endsSentence reports whether the text ends in a full stop and a space, or in

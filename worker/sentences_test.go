@@ -94,6 +94,7 @@ func TestLongTextIsCutAtAWordsEnd(t *testing.T) {
 		"accents":      strings.Repeat("cafe\u0301 re\u0301sume\u0301 ", 60),
 		"one by one":   strings.Repeat("x ", 400),
 		"another text": strings.Repeat("日本語テキスト", 60),
+		"wide spaces":  strings.Repeat("日本語　テキ\u00a0スト\u202f", 60),
 	}
 	for name, text := range tests {
 		// The length of what comes first moves every cut to every place of the text.
@@ -158,23 +159,65 @@ func FuzzSentences(f *testing.F) {
 	f.Add("Hello there. General Kenobi! You are a bold one.", uint8(3))
 	f.Add(strings.Repeat("no end in sight ", 50), uint8(1))
 	f.Add("再见。\r\n\u2029\u00ad. \xff\xfe 👩‍👩‍👧", uint8(2))
+	f.Add("See "+strings.Repeat("x", 3*maxHeld)+". Then go", uint8(255))
+	f.Add(strings.Repeat("長い文", 60)+"\u3000"+strings.Repeat("と", 80)+"。終わり。", uint8(60))
 	f.Add("", uint8(0))
 	f.Fuzz(func(t *testing.T, text string, size uint8) {
-		var s sentences
-		var spoken strings.Builder
-		for left := text; left != ""; {
-			n := min(1+int(size), len(left))
-			for _, sentence := range s.add(left[:n]) {
-				if sentence == "" {
-					t.Fatal("an empty sentence came")
-				}
-				spoken.WriteString(sentence)
-			}
-			left = left[n:]
+		if len(text) > 5*maxHeld {
+			t.Skip("it would be cut anew from each of too many places")
 		}
-		spoken.WriteString(s.rest())
-		if spoken.String() != text {
-			t.Errorf("spoken is %q, want %q", spoken.String(), text)
+		chunks := inChunks(text, int(size)+1)
+		parts := cutAll(t, chunks)
+		if spoken := strings.Join(parts, ""); spoken != text {
+			t.Errorf("spoken is %q, want %q", spoken, text)
+		}
+		runes := 0
+		for i, part := range parts {
+			if rest := cutAll(t, after(chunks, runes)); utf8.ValidString(text) && !slices.Equal(rest, parts[i:]) {
+				t.Fatalf("behind %d characters, %q is cut, in place of %q", runes, rest, parts[i:])
+			}
+			runes += utf8.RuneCountInString(part)
+		}
+		if want := utf8.RuneCountInString(text); utf8.ValidString(text) && runes != want {
+			t.Errorf("%d characters are counted, want %d", runes, want)
 		}
 	})
+}
+
+// inChunks cuts text into chunks of so many characters.
+func inChunks(text string, size int) (chunks []string) {
+	for runes := range slices.Chunk([]rune(text), size) {
+		chunks = append(chunks, string(runes))
+	}
+	if !utf8.ValidString(text) {
+		return []string{text}
+	}
+	return chunks
+}
+
+// after is what an edge gives of the chunks behind the first so many characters.
+func after(chunks []string, runes int) (rest []string) {
+	for _, chunk := range chunks {
+		all := []rune(chunk)
+		n := min(runes, len(all))
+		if runes -= n; n < len(all) {
+			rest = append(rest, string(all[n:]))
+		}
+	}
+	return rest
+}
+
+func cutAll(t *testing.T, chunks []string) (parts []string) {
+	t.Helper()
+	var s sentences
+	for _, chunk := range chunks {
+		parts = append(parts, s.add(chunk)...)
+	}
+	if rest := s.rest(); rest != "" {
+		parts = append(parts, rest)
+	}
+	if slices.Contains(parts, "") {
+		t.Fatal("an empty sentence came")
+	}
+	return parts
 }

@@ -37,7 +37,7 @@ type stampVoice struct {
 	next  time.Time
 }
 
-// PartsStandAlone is true.
+// PartsStandAlone is true, though no two stamps are the same: places are to be measured, too.
 func (*stampVoice) PartsStandAlone() bool { return true }
 
 // Speak writes the frames of the text, a frame a write.
