@@ -38,7 +38,7 @@ type Config struct {
 	RoutingStrategy         clients.Strategy `env:"ROUTING_STRATEGY" envDefault:"least_loaded" doc:"How a worker is chosen: least_loaded, least_latency, round_robin or random"`
 	WorkerStartTimeout      time.Duration    `env:"WORKER_START_TIMEOUT" envDefault:"5s" doc:"How long a worker may take to open a session"`
 	WorkerFirstFrameTimeout time.Duration    `env:"WORKER_FIRST_FRAME_TIMEOUT" envDefault:"10s" doc:"How long a worker may take from the whole text to its first frame"`
-	WorkerStallTimeout      time.Duration    `env:"WORKER_STALL_TIMEOUT" envDefault:"3s" doc:"How long a worker may take from frame to frame"`
+	WorkerStallTimeout      time.Duration    `env:"WORKER_STALL_TIMEOUT" envDefault:"3s" doc:"How long a worker may take from frame to frame; one that fails its health checks has a second"`
 	WorkerRefreshInterval   time.Duration    `env:"WORKER_REFRESH_INTERVAL" envDefault:"5s" doc:"Time between looks for workers in Redis"`
 
 	MaxWorkers int `env:"MAX_WORKERS" envDefault:"200" doc:"Workers that connections are kept to; of more each edge takes a share of its own, of each language and model some"`

@@ -18,8 +18,8 @@ type framer struct {
 	emit func(session.Frame) error
 
 	place session.Place // the last that a worker has named, or that was begun at
-	base  int           // characters before the place that this attempt began at
-	named int64         // the last that this attempt has named, were it a place or not
+	began session.Place // that this attempt began at
+	named int64         // the last number of characters that it has named, were it a place or not
 }
 
 func newFramer(from session.Place, skip *uint64, emit func(session.Frame) error) *framer {
@@ -30,21 +30,27 @@ func newFramer(from session.Place, skip *uint64, emit func(session.Frame) error)
 // many characters.
 func (f *framer) restart() (runes int) {
 	f.at, f.rest = f.place.Frames, f.rest[:0]
-	f.base, f.named = f.place.Runes, int64(f.place.Runes)
-	return f.base
+	f.began, f.named = f.place, int64(f.place.Runes)
+	return f.began.Runes
 }
 
 // name takes note that the worker has spoken so many characters of what it was given
-// before what comes next.
-func (f *framer) name(textBefore int64, script *session.Script) error {
-	runes, known := int64(f.base)+textBefore, int64(script.Runes())
+// before what comes next. When that cannot be, none of the places that it has named in
+// this attempt is believed.
+func (f *framer) name(textBefore int64, script *session.Script) (err error) {
+	defer func() {
+		if err != nil {
+			f.place = f.began
+		}
+	}()
+	runes, known := int64(f.began.Runes)+textBefore, int64(script.Runes())
 	switch {
 	case textBefore < 0 || runes <= f.named || runes > known:
 		return fmt.Errorf("it names a place behind %d characters of %d, and did behind %d before", runes, known, f.named)
 	case len(f.rest) > 0:
 		return errors.New("it names a place in the text within a frame; it must fill the one before up with silence")
 	}
-	if f.named = runes; runes < known { // or there is nothing yet that could be spoken from there
+	if f.named = runes; runes < known && f.at > f.began.Frames { // or nothing lies behind or before it yet
 		f.place = session.Place{Frames: f.at, Runes: int(runes)}
 	}
 	return nil

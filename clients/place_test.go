@@ -143,38 +143,45 @@ func TestFramesTellTheirPlace(t *testing.T) {
 	}
 }
 
-// What a place says must be so, or text would be lost.
+// What a place says must be so, or text would be lost: a worker that names one that cannot
+// be is not believed what it named before either.
 func TestPlacesThatCannotBe(t *testing.T) {
-	frame := worker.AppendTone(nil, toneHz, 0)
 	tests := []struct {
-		name  string
-		sends []*proto.AudioFrame
-		cause string
+		name   string
+		before func(i int) int64 // what is named at each frame
+		cause  string
 	}{
-		{"before the text", []*proto.AudioFrame{{AudioData: frame}, {AudioData: frame, TextBefore: -1}}, "behind -1 characters of 25"},
-		{"behind the text", []*proto.AudioFrame{{AudioData: frame}, {AudioData: frame, TextBefore: 26}}, "behind 26 characters of 25"},
-		{"far behind it", []*proto.AudioFrame{{AudioData: frame, TextBefore: 1<<63 - 1}}, "characters of 25"},
-		{"back", []*proto.AudioFrame{{AudioData: frame, TextBefore: 9}, {AudioData: frame, TextBefore: 8}}, "behind 8 characters of 25, and did behind 9 before"},
-		{"twice the same", []*proto.AudioFrame{{AudioData: frame, TextBefore: 9}, {AudioData: frame, TextBefore: 9}}, "behind 9 characters of 25, and did behind 9 before"},
-		{"within a frame", []*proto.AudioFrame{{AudioData: frame[:100]}, {AudioData: frame, TextBefore: 4}}, "within a frame"},
+		{"before the text", at(3, -1), "behind -1 characters of 25"},
+		{"behind the text", at(3, 26), "behind 26 characters of 25"},
+		{"far behind it", at(3, 1<<63-1), "characters of 25"},
+		{"back", at(3, 9, 8), "behind 8 characters of 25, and did behind 9 before"},
+		{"twice the same", at(3, 9, 9), "behind 9 characters of 25, and did behind 9 before"},
+		{"always the same", func(int) int64 { return 7 }, "behind 7 characters of 25, and did behind 7 before"},
+		{"one more at every frame", func(i int) int64 { return int64(i) }, "behind 26 characters of 25"},
+		{"the end, again and again", at(3, 25, 25), "behind 25 characters of 25"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			a := startWorker(t, "a", func(w *ttsWorker) {
 				preferred(w)
 				w.speak = reader(func(u *utterance) error {
-					for _, f := range tt.sends {
-						if err := u.Send(f); err != nil {
+					for i := range framesOf(sentences) {
+						if err := u.Send(&proto.AudioFrame{AudioData: worker.AppendTone(nil, toneHz, i), TextBefore: tt.before(i)}); err != nil {
 							return err
 						}
 					}
 					return u.hang()
 				})
 			})
-			e := startEdge(t, poolConfig(), a, startWorker(t, "b", nil))
+			var given []string
+			e := startEdge(t, poolConfig(), a, startWorker(t, "b", func(w *ttsWorker) { w.speak = speakPlaces(&given) }))
 			var ear ear
 			if err := e.session("s", voice).Speak(e.ctx, inPieces(), session.Place{}, new(uint64), ear.emit); err != nil {
 				t.Fatal(err)
+			}
+			checkTone(t, ear.frames, toneHz, 0, framesOf(sentences))
+			if !slices.Equal(given, []string{sentences}) {
+				t.Errorf("the next worker was given %q", given)
 			}
 			if !e.failed("a") {
 				t.Error("it does not count against the worker")
@@ -183,6 +190,57 @@ func TestPlacesThatCannotBe(t *testing.T) {
 				t.Errorf("the log says %v, want %q", lines, tt.cause)
 			}
 		})
+	}
+}
+
+// at names the numbers at the frame and those behind it.
+func at(frame int, named ...int64) func(int) int64 {
+	return func(i int) int64 {
+		if i < frame || i >= frame+len(named) {
+			return 0
+		}
+		return named[i-frame]
+	}
+}
+
+// A place is at a frame's start, or what comes behind it would be cut elsewhere.
+func TestAPlaceWithinAFrame(t *testing.T) {
+	a := startWorker(t, "a", func(w *ttsWorker) {
+		preferred(w)
+		w.speak = reader(func(u *utterance) error {
+			if err := u.send(tonePCM(session.FrameBytes+100), false); err != nil {
+				return err
+			}
+			if err := u.Send(&proto.AudioFrame{AudioData: tonePCM(session.FrameBytes), TextBefore: 4}); err != nil {
+				return err
+			}
+			return u.hang()
+		})
+	})
+	e := startEdge(t, poolConfig(), a, startWorker(t, "b", nil))
+	e.hearTone(e.session("s", voice), "hello")
+	if lines := e.log.find("a worker failed; the utterance goes on elsewhere"); len(lines) != 1 || !strings.Contains(lines[0].attrs["cause"], "within a frame") {
+		t.Errorf("the log says %v", lines)
+	}
+}
+
+// Characters that no sound was made of, it may be, or a mistake: to leave them out gains
+// nothing.
+func TestTheFirstMessageNamesNoPlace(t *testing.T) {
+	a := startWorker(t, "a", func(w *ttsWorker) {
+		preferred(w)
+		w.speak = reader(func(u *utterance) error {
+			if err := u.Send(&proto.AudioFrame{AudioData: worker.AppendTone(nil, toneHz, 0), TextBefore: 7}); err != nil {
+				return err
+			}
+			return status.Error(codes.Internal, "out of memory")
+		})
+	})
+	var given []string
+	e := startEdge(t, poolConfig(), a, startWorker(t, "b", func(w *ttsWorker) { w.speak = speakPlaces(&given) }))
+	e.hearTone(e.session("s", voice), sentences)
+	if !slices.Equal(given, []string{sentences}) {
+		t.Errorf("the next worker was given %q", given)
 	}
 }
 

@@ -92,13 +92,21 @@ func (d *watchdog) look() {
 		d.since.CompareAndSwap(since, time.Now().UnixNano()) // it owes nothing meanwhile
 	} else if since != 0 && limit > 0 {
 		if waited := time.Since(time.Unix(0, since)); waited >= limit {
-			d.cancel(fmt.Errorf("%w: nothing came for %s", errStalled, waited.Round(time.Millisecond)))
+			d.cancel(fmt.Errorf("%w: nothing came for %s%s", errStalled, waited.Round(time.Millisecond), d.health()))
 			return
 		}
 	}
 	if d.timer.Reset(watchInterval); d.closed.Load() {
 		d.timer.Stop()
 	}
+}
+
+// health says what of the worker's health has shortened the wait.
+func (d *watchdog) health() string {
+	if d.worker.state.Load().err == nil {
+		return ""
+	}
+	return ", and it fails its health checks"
 }
 
 func (d *watchdog) limit() time.Duration {

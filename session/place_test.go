@@ -177,7 +177,6 @@ func checkHeard(t *testing.T, got, want []string) {
 func TestTheNewestPlacesAreKept(t *testing.T) {
 	var u utterance
 	for i := range uint64(1000) {
-		u.pass(Place{}) // before the first
 		if !u.pass(Place{Frames: i + 1, Runes: 1}) || u.pass(Place{Frames: i + 1, Runes: 1}) {
 			t.Fatal("a place is not new once")
 		}
@@ -185,5 +184,20 @@ func TestTheNewestPlacesAreKept(t *testing.T) {
 	n := len(u.places)
 	if n != keepPlaces || cap(u.places) > 2*keepPlaces || u.places[n-1].Frames != 1000 || u.places[0].Frames != 1001-keepPlaces {
 		t.Errorf("%d places of %d are kept: %v", n, cap(u.places), u.places)
+	}
+}
+
+// A worker that names places wrongly is found out later than its frames are queued.
+func TestPlacesThatTurnOutWrongAreForgotten(t *testing.T) {
+	var u utterance
+	good := Place{Frames: 10, Runes: 5}
+	for _, p := range []Place{{}, good, {Frames: 20, Runes: 40}, {Frames: 30, Runes: 60}} {
+		u.pass(p)
+	}
+	if u.pass(good) || !reflect.DeepEqual(u.places, []Place{good}) {
+		t.Errorf("kept are %v", u.places)
+	}
+	if u.pass(Place{}) || len(u.places) != 0 {
+		t.Errorf("kept are %v", u.places)
 	}
 }

@@ -51,8 +51,13 @@ type utterance struct {
 const keepPlaces = 16
 
 // pass takes note of the place that a frame lies behind, and reports whether it is new.
+// Later ones than that have turned out wrong, and are forgotten.
 func (u *utterance) pass(p Place) bool {
 	n := len(u.places)
+	for n > 0 && u.places[n-1].Frames > p.Frames {
+		n--
+	}
+	u.places = u.places[:n]
 	if p.Frames == 0 || n > 0 && u.places[n-1] == p {
 		return false
 	}
