@@ -43,13 +43,14 @@ bench: build ## what a frame costs, beside a bare relay; then the inner parts
 bench-tracing: ## what tracing costs the edge, a frame
 	go test -run '^$$' -bench Tracing -benchtime 20x ./e2e
 
-# A list of packages and their fuzz targets; end-to-end tests have none.
+# A list of packages and their fuzz targets; end-to-end tests have none. To make inputs
+# smaller for longer than that took most of the time.
 FUZZ_TARGETS = go list ./... | grep -v /e2e | while read -r package; do \
 	go test -list '^Fuzz' $$package | sed -n "s|^Fuzz|$$package Fuzz|p"; done
 FUZZ_TIME ?= 1m
 fuzz: ## each fuzz target for FUZZ_TIME, as many at once as there are cores
 	@set -o pipefail; $(FUZZ_TARGETS) | xargs -P $$(nproc) -L 1 bash -c \
-		'out=$$(go test -run "^$$" -fuzz "^$$1\$$" -fuzztime $(FUZZ_TIME) -parallel 1 $$0 2>&1) || { echo "$$out"; exit 255; }; \
+		'out=$$(go test -run "^$$" -fuzz "^$$1\$$" -fuzztime $(FUZZ_TIME) -fuzzminimizetime 10x -parallel 1 $$0 2>&1) || { echo "$$out"; exit 255; }; \
 		echo "$$1: $$(grep -o "execs: [0-9]*" <<<"$$out" | tail -n 1), nothing found"'
 
 vuln: ## known weaknesses of what is built in; needs the database at vuln.go.dev
