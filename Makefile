@@ -43,8 +43,8 @@ bench: build ## what a frame costs, beside a bare relay; then the inner parts
 bench-tracing: ## what tracing costs the edge, a frame
 	go test -run '^$$' -bench Tracing -benchtime 20x ./e2e
 
-# A list of packages and their fuzz targets; end-to-end tests have none. To make inputs
-# smaller for longer than that took most of the time.
+# A list of packages and their fuzz targets; end-to-end tests have none. By default most of
+# the time goes into making inputs smaller (-fuzzminimizetime).
 FUZZ_TARGETS = go list ./... | grep -v /e2e | while read -r package; do \
 	go test -list '^Fuzz' $$package | sed -n "s|^Fuzz|$$package Fuzz|p"; done
 FUZZ_TIME ?= 1m
