@@ -14,7 +14,7 @@ import (
 func TestBenchMeasuresEverything(t *testing.T) {
 	withoutRaceDetector(t)
 	dir := t.TempDir()
-	out, err := exec.Command(binary, "bench", "--sessions", "2,5", "--window", "300ms", "--rounds", "1", "--idle", "10", "--out", dir).CombinedOutput()
+	out, err := exec.Command(binary, "bench", "--sessions", "2,5", "--window", "700ms", "--rounds", "1", "--idle", "10", "--out", dir).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}

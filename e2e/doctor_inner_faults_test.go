@@ -287,14 +287,14 @@ func (s *scene) exhaust() {
 		s.Fatal(err)
 	}
 	for i := 0; ; i++ {
-		ctx, cancel := context.WithTimeout(s.Context(), time.Second)
-		ws, _, err := websocket.Dial(ctx, s.url, nil)
+		dialing, cancel := context.WithTimeout(s.Context(), time.Second)
+		ws, _, err := websocket.Dial(dialing, s.url, nil)
+		cancel()
 		if err == nil {
-			go func() {
-				_ = ws.Write(ctx, websocket.MessageText, []byte(`{"type":"text","text":"`+strings.Repeat("x", 15<<20)+`"}`))
+			go func() { // until the test ends: each is read slowly, and all are kept
+				_ = ws.Write(s.Context(), websocket.MessageText, []byte(`{"type":"text","text":"`+strings.Repeat("x", 15<<20)+`"}`))
 			}()
 		}
-		s.Cleanup(cancel)
 		select {
 		case <-s.served.done:
 			s.served.forgive()
