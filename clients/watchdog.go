@@ -101,7 +101,7 @@ func (d *watchdog) look() {
 	}
 }
 
-// health says what of the worker's health has shortened the wait.
+// health says that the worker is unwell, for which the wait may have been shorter.
 func (d *watchdog) health() string {
 	if d.worker.state.Load().err == nil {
 		return ""

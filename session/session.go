@@ -282,7 +282,7 @@ func (s *Session) lost(err error) {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		s.end(Ending{ClosePolicy, "slow_client", false, Errorf(SlowClient,
 			"Read the socket without pause, and look for a stalled network or a blocked event loop",
-			"the client took nothing for %s while frames waited", s.hub.cfg.SlowClientTimeout)})
+			"the client took nothing, or too little to make room, for %s while frames waited", s.hub.cfg.SlowClientTimeout)})
 		return
 	}
 	s.finish("connection_lost", CloseAbnormal, err, true)

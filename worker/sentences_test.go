@@ -188,11 +188,11 @@ func FuzzSentences(f *testing.F) {
 
 // inChunks cuts text into chunks of so many characters.
 func inChunks(text string, size int) (chunks []string) {
-	for runes := range slices.Chunk([]rune(text), size) {
-		chunks = append(chunks, string(runes))
-	}
 	if !utf8.ValidString(text) {
 		return []string{text}
+	}
+	for runes := range slices.Chunk([]rune(text), size) {
+		chunks = append(chunks, string(runes))
 	}
 	return chunks
 }
