@@ -30,10 +30,13 @@ type Journal struct {
 
 var _ session.Journal = (*Journal)(nil)
 
+// saveDelay is how late a session's record may be saved again.
+const saveDelay = 2 * time.Second
+
 // NewJournal returns a journal for sessions that can be resumed for the window.
-// Records of living sessions are saved anew within a third of it.
+// Records of living sessions are saved anew when that has passed.
 func NewJournal(client *redis.Client, window time.Duration) *Journal {
-	return &Journal{client, window + window/3 + time.Second, rand.Text(), make(chan session.Taken, 64), make(chan struct{}, 1)}
+	return &Journal{client, 2*window + saveDelay, rand.Text(), make(chan session.Taken, 64), make(chan struct{}, 1)}
 }
 
 // EdgeChannel is the prefix of the channels on which an edge hears that one of

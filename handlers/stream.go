@@ -107,7 +107,7 @@ func untilClosed(c *fiber.Ctx, leave func()) {
 func (s *stream) upgrade() fiber.Handler {
 	accept := websocket.New(s.serve, websocket.Config{
 		Subprotocols:    []string{session.BinaryProtocol},
-		ReadBufferSize:  256,  // a longer message is read past it
+		ReadBufferSize:  128,  // a longer message is read past it
 		WriteBufferSize: 1024, // for all but frames, which do not pass through
 		WriteBufferPool: &sync.Pool{},
 		RecoverHandler: func(ws *websocket.Conn) {

@@ -62,7 +62,7 @@ func (s *Session) enqueue(u *utterance, f Frame) error {
 		e.parent = u.spans.Parent(f.Traceparent)
 	}
 	s.position++
-	if u.pass(f.Place) && now.Sub(s.story.saved) >= placeSave {
+	if u.pass(f.Place) && e.queued-s.story.saved >= placeSave {
 		s.changed()
 	}
 	s.deliverQueued(u, now)
@@ -334,7 +334,7 @@ func (s *Session) finishUtterance() {
 	}
 	s.endUtterance(u, why)
 	s.tellEnd(u, why, problem)
-	s.turn = time.Now()
+	s.turn = s.hub.now()
 	s.story.heard = s.turn // a session is not idle while it speaks
 	if len(s.utterances) == 0 {
 		s.transition(eventSpoken)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,7 +39,7 @@ type Hub struct {
 	voices   Voices
 	log      *slog.Logger
 	recorder telemetry.Recorder
-	began    time.Time // what frames' times count from
+	began    time.Time // what the times of frames and sessions count from
 	wall     wall
 	clocks   *clocks
 	queues   *queuePool
@@ -163,8 +164,9 @@ func (h *Hub) Open(conn Conn, o Opening) *Session {
 	}
 	s.ctx, s.cancel = context.WithCancel(s.tracing.Context(context.Background()))
 	s.speaker = h.voices.Speaker(name, s.params, model)
-	now := time.Now()
-	s.story.opened, s.story.connected, s.story.heard, s.story.alive, s.story.pinged, s.story.saved = now, now, now, now, now, now
+	opened := time.Now()
+	now := opened.Sub(h.began)
+	s.story = story{opened: opened, connected: now, heard: now, alive: now, pinged: now, saved: now}
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -174,7 +176,7 @@ func (h *Hub) Open(conn Conn, o Opening) *Session {
 		"pacing", s.params.Pacing, "binary", o.Binary, "resumed", o.Resumed != nil)
 	s.greet(o.Resumed)
 	if s.tracing != nil && s.state != Ended {
-		s.ping(now) // how long it takes helps to read the client's receipts
+		s.ping() // how long it takes helps to read the client's receipts
 	}
 	s.changed()
 	s.endIfDrained()
@@ -230,6 +232,9 @@ func (s *Session) greet(r *Resumption) {
 	s.startSpeaking()
 }
 
+// now is the time since the hub began.
+func (h *Hub) now() time.Duration { return time.Since(h.began) }
+
 func (h *Hub) remove(s *Session) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -267,7 +272,7 @@ func (h *Hub) BeginDrain() {
 // the last session is closed; how many were cut off is the result.
 func (h *Hub) Drain(ctx context.Context) (cut int) {
 	h.BeginDrain()
-	for _, s := range h.all() {
+	for _, s := range h.all(nil) {
 		s.drain()
 	}
 	select {
@@ -275,7 +280,7 @@ func (h *Hub) Drain(ctx context.Context) (cut int) {
 		return 0
 	case <-ctx.Done():
 	}
-	for _, s := range h.all() {
+	for _, s := range h.all(nil) {
 		if s.End(drained) {
 			cut++
 		}
@@ -291,10 +296,11 @@ func (h *Hub) Close() {
 	h.clocks.close()
 }
 
-func (h *Hub) all() []*Session {
+// all appends the sessions to those given.
+func (h *Hub) all(all []*Session) []*Session {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	all := make([]*Session, 0, len(h.sessions))
+	all = slices.Grow(all, len(h.sessions))
 	for _, s := range h.sessions {
 		all = append(all, s)
 	}

@@ -62,7 +62,8 @@ var (
 )
 
 // Journal keeps records where other edges find them. A record expires when it
-// was not saved for the resume window.
+// was not saved for two resume windows: one passes until a session that does not change
+// is saved again, and its edge may die just before that.
 type Journal interface {
 	// Save stores the records. It returns those among them that a newer epoch has
 	// superseded, which it has not stored.

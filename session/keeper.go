@@ -206,6 +206,8 @@ func (k *keeper) saveThese(sessions []*Session, records []Record, over map[strin
 func (k *keeper) due() (sessions []*Session, records []Record, over map[string]int64, more bool) {
 	k.mu.Lock()
 	k.sweep(time.Now())
+	records = make([]Record, 0, min(saveAtOnce, len(k.left)+len(k.dirty)))
+	sessions = make([]*Session, 0, min(saveAtOnce, len(k.dirty)))
 	for id := range k.left {
 		if len(records) == saveAtOnce {
 			break
@@ -292,7 +294,7 @@ func (s *Session) takeDown() (Record, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.unsaved = false
-	s.story.saved = time.Now()
+	s.story.saved = s.hub.now()
 	if s.state == Ended {
 		return Record{}, false
 	}

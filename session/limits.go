@@ -12,12 +12,15 @@ var errVanished = errors.New("the client answers no ping: its network or its pro
 func (h *Hub) sweep() {
 	ticker := time.NewTicker(h.sweepInterval())
 	defer ticker.Stop()
+	var all []*Session
 	for {
 		select {
 		case now := <-ticker.C:
-			for _, s := range h.all() {
+			all = h.all(all[:0])
+			for _, s := range all {
 				s.checkLimits(now)
 			}
+			clear(all)
 		case <-h.stop:
 			return
 		}
@@ -39,8 +42,8 @@ func (s *Session) checkLimits(now time.Time) {
 	defer s.guard()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	cfg := &s.hub.cfg
-	if s.state != Ended && now.Sub(s.story.saved) >= cfg.ResumeWindow/3 {
+	cfg, at := &s.hub.cfg, now.Sub(s.hub.began)
+	if s.state != Ended && at-s.story.saved >= cfg.ResumeWindow {
 		s.changed() // so that the record does not expire
 	}
 	switch {
@@ -51,20 +54,20 @@ func (s *Session) checkLimits(now time.Time) {
 	case cfg.MaxDuration > 0 && now.Sub(s.story.opened) >= cfg.MaxDuration:
 		s.end(Ending{ClosePolicy, "max_duration", true, Errorf(LimitReached,
 			"Open a new session, or have the operator raise MAX_SESSION_DURATION", "the session has lasted its %s", cfg.MaxDuration)})
-	case cfg.IdleTimeout > 0 && s.silent() && now.Sub(s.story.heard) >= cfg.IdleTimeout:
+	case cfg.IdleTimeout > 0 && s.silent() && at-s.story.heard >= cfg.IdleTimeout:
 		s.end(Ending{ClosePolicy, "idle_timeout", true, Errorf(LimitReached,
 			`Send {"type":"ping"} to keep a silent session, or have the operator raise IDLE_TIMEOUT`,
 			"nothing was sent or spoken for %s", cfg.IdleTimeout)})
-	case cfg.PingInterval > 0 && now.Sub(s.story.alive) >= 2*cfg.PingInterval && now.Sub(s.story.heard) >= 2*cfg.PingInterval:
+	case cfg.PingInterval > 0 && at-s.story.alive >= 2*cfg.PingInterval && at-s.story.heard >= 2*cfg.PingInterval:
 		s.finish("connection_lost", CloseAbnormal, errVanished, true)
 		s.conn.Abort()
-	case cfg.PingInterval > 0 && now.Sub(s.story.pinged) >= cfg.PingInterval:
-		s.ping(now)
+	case cfg.PingInterval > 0 && at-s.story.pinged >= cfg.PingInterval:
+		s.ping()
 	}
 }
 
-func (s *Session) ping(now time.Time) {
-	s.story.pinged = now
+func (s *Session) ping() {
+	s.story.pinged = s.hub.now()
 	if err := s.conn.Ping(); err != nil {
 		s.lost(err)
 		return

@@ -54,7 +54,7 @@ func (s *Session) charged(u *utterance) {
 	}
 	if problem := s.charge(chargeEvery); problem != nil {
 		s.silence(Failed, problem)
-		s.turn = time.Now()
+		s.turn = s.hub.now()
 		s.story.heard = s.turn
 		s.transition(eventSpoken)
 		s.endIfDrained()
@@ -68,7 +68,7 @@ func (s *Session) written(u *utterance, e *entry, now time.Time) {
 	e.late = now.Sub(latest(s.hub.began.Add(e.received), s.pace.due(), together, s.released))
 	u.frames++
 	if u.frames == 1 {
-		u.sound.first = now.Sub(latest(u.accepted, s.turn, s.released))
+		u.sound.first = now.Sub(latest(u.accepted, s.hub.began.Add(s.turn), s.released))
 		s.story.firstAudio(u.sound.first)
 		s.hub.recorder.FirstAudio(u.sound.first)
 	}

@@ -179,7 +179,7 @@ func (h *Hub) follow(journal Journal) {
 			}
 		case <-journal.Reconnected():
 			h.keeper.saveLost()
-			for _, s := range h.all() {
+			for _, s := range h.all(nil) {
 				s.mu.Lock()
 				s.changed()
 				s.mu.Unlock()

@@ -39,17 +39,17 @@ type Session struct {
 	scheduled  bool // on the clock
 	queue      queue
 	pace       pace
-	room       sync.Cond    // the queue has drained, or an utterance was ended
-	utterances []*utterance // accepted and not over, in order
-	unspoken   int          // how many of them, the last ones, no worker was given yet
-	open       *utterance   // the one that partial text goes to
-	accepted   uint64       // utterances
-	sequence   uint64       // of the last frame written
-	gathered   int          // frames that the connection was handed and has not released
-	position   uint64       // sequence that the last frame spoken has or will have
-	skip       uint64       // frames yet to be spoken that the client has; the speaking goroutine's
-	released   time.Time    // the last pause ended, or the client took what had waited for it
-	turn       time.Time    // the last utterance was over
+	room       sync.Cond     // the queue has drained, or an utterance was ended
+	utterances []*utterance  // accepted and not over, in order
+	unspoken   int           // how many of them, the last ones, no worker was given yet
+	open       *utterance    // the one that partial text goes to
+	accepted   uint64        // utterances
+	sequence   uint64        // of the last frame written
+	gathered   int           // frames that the connection was handed and has not released
+	position   uint64        // sequence that the last frame spoken has or will have
+	skip       uint64        // frames yet to be spoken that the client has; the speaking goroutine's
+	released   time.Time     // the last pause ended, or the client took what had waited for it
+	turn       time.Duration // the last utterance was over, since the hub began
 
 	epoch int64               // rises with every resume
 	past  []RecordedUtterance // over, but perhaps not all received
@@ -83,7 +83,7 @@ func (s *Session) Receive(data []byte) {
 	if s.state == Ended {
 		return
 	}
-	s.story.heard = time.Now()
+	s.story.heard = s.hub.now()
 	s.story.messages++
 	if limit := s.hub.cfg.MaxMessages; limit > 0 && s.story.messages > limit {
 		s.end(Ending{ClosePolicy, "message_limit", true, Errorf(LimitReached,
@@ -254,16 +254,16 @@ func (s *Session) send(message any) {
 func (s *Session) Pinged() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.story.alive = time.Now()
+	s.story.alive = s.hub.now()
 	s.flushIfBlocked()
 }
 
 // Ponged takes note of the answer to a ping.
 func (s *Session) Ponged() {
 	s.mu.Lock()
-	s.story.alive = time.Now()
+	s.story.alive = s.hub.now()
 	if s.receipts != nil {
-		s.receipts.clock.ponged(s.story.alive.Sub(s.story.pinged))
+		s.receipts.clock.ponged(s.story.alive - s.story.pinged)
 	}
 	s.mu.Unlock()
 }
@@ -328,7 +328,7 @@ func (s *Session) farewell(closeCode int, reason string) {
 // finish ends the session on the edge's side, and leaves its record if the
 // client may come back. The lock is held.
 func (s *Session) finish(reason string, closeCode int, cause error, leave bool) {
-	s.story.ended = &ended{time.Now(), reason, closeCode, cause}
+	s.story.ended = &ended{time.Since(s.story.opened), s.hub.now() - s.story.connected, reason, closeCode, cause}
 	_, s.gathered = s.conn.Uncork(), 0 // before the memory of its frames goes
 	if leave {
 		s.hub.keeper.leave(s.record())
