@@ -42,7 +42,7 @@ func often(n int, d time.Duration) []time.Duration {
 	return pauses
 }
 
-// An utterance whose frames come too slowly for half a second leaves in longer
+// An utterance whose frames come too slowly for a tenth of a second leaves in longer
 // pieces, until its client has its lead once more. A single silence, however long, is
 // no reason.
 func TestUtteranceFarBehindLeavesInPieces(t *testing.T) {
@@ -51,18 +51,18 @@ func TestUtteranceFarBehindLeavesInPieces(t *testing.T) {
 		pauses [][]time.Duration
 		want   string
 	}{
-		{"slow for less than half a second",
-			[][]time.Duration{often(25, 45*time.Millisecond)},
-			strings.Repeat("1 ", 25)},
+		{"slow for less than a tenth of a second",
+			[][]time.Duration{often(5, 45*time.Millisecond)},
+			strings.Repeat("1 ", 5)},
 		{"slow for longer",
-			[][]time.Duration{often(26+16, 45*time.Millisecond)},
-			strings.Repeat("1 ", 26) + "5 5 5 1 "},
+			[][]time.Duration{often(6+16, 45*time.Millisecond)},
+			strings.Repeat("1 ", 6) + "5 5 5 1 "},
 		{"slow, fast, and slow once more",
-			[][]time.Duration{often(26+3, 45*time.Millisecond), often(30, 7*time.Millisecond), {time.Second}, often(3, 45*time.Millisecond)},
-			strings.Repeat("1 ", 26) + "10 2 " + strings.Repeat("1 ", 21+4)},
+			[][]time.Duration{often(6+3, 45*time.Millisecond), often(30, 7*time.Millisecond), {time.Second}, often(3, 45*time.Millisecond)},
+			strings.Repeat("1 ", 6) + "10 2 " + strings.Repeat("1 ", 21+4)},
 		{"silent once",
-			[][]time.Duration{often(20, 45*time.Millisecond), {5 * time.Second}, often(3, 45*time.Millisecond)},
-			strings.Repeat("1 ", 24)},
+			[][]time.Duration{often(2, 45*time.Millisecond), {5 * time.Second}, often(2, 45*time.Millisecond)},
+			strings.Repeat("1 ", 5)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -123,13 +123,13 @@ func speaking(t *testing.T, next ...voice) (*Session, *timedWire) {
 func TestNextUtteranceIsNotHeldBack(t *testing.T) {
 	for _, stop := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			slow := often(27, 45*time.Millisecond) // the last is held back
+			slow := often(7, 45*time.Millisecond) // the last is held back
 			if stop {
 				slow = append(slow, time.Hour)
 			}
 			s, w := speaking(t, voice{pauses: slow}, voice{pauses: often(20, time.Millisecond)})
 			s.Receive([]byte(`{"type":"text","text":"slow"}`))
-			time.Sleep(27*45*time.Millisecond + time.Millisecond)
+			time.Sleep(7*45*time.Millisecond + time.Millisecond)
 			if stop {
 				s.Receive([]byte(`{"type":"control","command":"STOP"}`))
 			}
@@ -137,11 +137,11 @@ func TestNextUtteranceIsNotHeldBack(t *testing.T) {
 			time.Sleep(time.Minute) // all is spoken
 			synctest.Wait()
 			s.mu.Lock()
-			left := fmt.Sprint(w.left[26:])
+			left := fmt.Sprint(w.left[6:])
 			s.mu.Unlock()
-			want := "[1220:10 1240:1 1280:2 1300:1 1320:1 1340:1 1360:1 1380:1 1400:1 1420:1 1440:1]"
+			want := "[320:10 340:1 380:2 400:1 420:1 440:1 460:1 480:1 500:1 520:1 540:1]"
 			if stop {
-				want = "[1220:10 1280:3 1300:1 1320:1 1340:1 1360:1 1380:1 1400:1 1420:1]"
+				want = "[320:10 380:3 400:1 420:1 440:1 460:1 480:1 500:1 520:1]"
 			}
 			if left != want {
 				t.Errorf("after STOP: %t: frames left, by millisecond, %s, want %s", stop, left, want)
@@ -153,11 +153,11 @@ func TestNextUtteranceIsNotHeldBack(t *testing.T) {
 // A client whose text comes late waits for that, and for nothing else.
 func TestLateTextIsNotHeldBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		slow := often(27, 45*time.Millisecond)
+		slow := often(7, 45*time.Millisecond)
 		burst := append([]time.Duration{time.Second}, often(2, 45*time.Millisecond)...)
 		s, w := speaking(t, voice{pauses: slices.Concat(slow, burst, burst)})
 		s.Receive([]byte(`{"type":"text","text":"one","is_final":false}`))
-		time.Sleep(27*45*time.Millisecond + 990*time.Millisecond)
+		time.Sleep(7*45*time.Millisecond + 990*time.Millisecond)
 		s.Receive([]byte(`{"type":"text","text":"two","is_final":false}`))
 		time.Sleep(1090 * time.Millisecond)
 		s.Receive([]byte(`{"type":"text","text":"three","is_final":false}`))
@@ -165,7 +165,7 @@ func TestLateTextIsNotHeldBack(t *testing.T) {
 		synctest.Wait()
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if got, want := fmt.Sprint(w.left[len(w.left)-3:]), "[3300:1 3360:1 3400:1]"; got != want {
+		if got, want := fmt.Sprint(w.left[len(w.left)-3:]), "[2400:1 2460:1 2500:1]"; got != want {
 			t.Errorf("frames of the last text left, by millisecond, %s, want %s", got, want)
 		}
 	})

@@ -48,10 +48,16 @@ func (s *Session) nextUnspoken() *utterance {
 }
 
 // enqueue puts a frame in the queue, and waits for room when it is full: the
-// worker's stream is not read meanwhile, and flow control holds the worker.
+// worker's stream is not read meanwhile, and flow control holds the worker. It also
+// waits when frames come one by one although there are some to go on with: those that
+// come meanwhile are then read together, where a wake-up for each costs three times as much.
 func (s *Session) enqueue(u *utterance, f Frame) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.comesAlone(u, f) {
+		s.queue.restHalf()
+		s.rest(u)
+	}
 	if err := s.awaitRoom(u); err != nil {
 		return err
 	}
@@ -65,8 +71,19 @@ func (s *Session) enqueue(u *utterance, f Frame) error {
 	if u.pass(f.Place) && e.queued-s.story.saved >= placeSave {
 		s.changed()
 	}
+	u.asked = e.queued
 	s.deliverQueued(u, now)
 	return nil
+}
+
+// enoughToRest is with how many frames queued a speaker that had to wait for the next lets
+// others come.
+const enoughToRest = 8
+
+// comesAlone reports whether the worker's stream had nothing more to read when it was asked
+// for f, and that can wait. In an utterance far behind, what is queued waits for f.
+func (s *Session) comesAlone(u *utterance, f Frame) bool {
+	return s.queue.n >= enoughToRest && !s.pace.unpaced && u.sound.behind < farBehind && f.Received.Sub(s.hub.began) >= u.asked+clockGrain
 }
 
 // placeSave is how old what the journal has may get for a place that is not in it: to
@@ -126,10 +143,7 @@ func (s *Session) deliverAt(due time.Time) {
 func (s *Session) awaitRoom(u *utterance) error {
 	for s.queue.full() && !u.over {
 		s.queue.rest()
-		for !s.queue.low() && !u.over {
-			s.room.Wait()
-		}
-		s.queue.rested()
+		s.rest(u)
 	}
 	if u.over {
 		return errUtteranceOver
@@ -138,6 +152,14 @@ func (s *Session) awaitRoom(u *utterance) error {
 		s.note()
 	}
 	return nil
+}
+
+// rest waits until the queue is as low as was said to it, or u is over. The lock is held.
+func (s *Session) rest(u *utterance) {
+	for !s.queue.low() && !u.over {
+		s.room.Wait()
+	}
+	s.queue.rested()
 }
 
 // deliver writes all that is due, and sees to it that it is called again for
@@ -237,7 +259,7 @@ func (s *Session) gather(now time.Time) (next time.Time, some bool) {
 // from the worker, or through a machine with more than it can do. Longer pieces are no
 // worse to hear, and that machine has less to do.
 const (
-	farBehind    = 25 * FrameDuration
+	farBehind    = 5 * FrameDuration
 	longestPiece = 10 * FrameDuration
 )
 

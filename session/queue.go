@@ -67,6 +67,9 @@ func (q *queue) rest() {
 	q.mark = third + rand.IntN(max(1, q.pool.length-2*third)) //nolint:gosec // no secret
 }
 
+// restHalf has a speaker that rests go on when half of what is queued is left.
+func (q *queue) restHalf() { q.mark = q.n / 2 }
+
 // rested says that the speaker goes on.
 func (q *queue) rested() { q.mark = nobodyRests }
 

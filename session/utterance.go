@@ -29,7 +29,8 @@ type utterance struct {
 	script   *Script
 	ctx      context.Context
 	cancel   context.CancelFunc
-	over     bool // no frame of it is queued or written any more
+	over     bool          // no frame of it is queued or written any more
+	asked    time.Duration // since the hub began: when a worker was asked for its next frame
 	accepted time.Time
 	first    uint64  // sequence of its first frame, once it is being spoken
 	last     uint64  // sequence of its last frame, once it has been spoken
