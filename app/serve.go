@@ -17,7 +17,7 @@ func serve(ctx context.Context, c command) error {
 	}
 	defer levelBySignal(cfg, log)()
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(50) // it allocates so little that less memory costs no time
+		debug.SetGCPercent(33) // it allocates so little that less memory costs no time
 	}
 	e, err := newEdge(cfg, log)
 	if err != nil {
