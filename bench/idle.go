@@ -14,6 +14,7 @@ type Idle struct {
 	RelayBytes  int     `json:"relay_bytes_each"`
 	EdgeCPU     float64 `json:"edge_cpu_percent"` // of one core, for all
 	RelayCPU    float64 `json:"relay_cpu_percent"`
+	EdgeAlone   float64 `json:"edge_cpu_percent_alone"` // with no connection at all
 }
 
 func (o Options) idle(ctx context.Context, sink *sink) (Idle, error) {
@@ -22,7 +23,9 @@ func (o Options) idle(ctx context.Context, sink *sink) (Idle, error) {
 	if err != nil {
 		return idle, err
 	}
-	idle.EdgeBytes, idle.EdgeCPU, err = o.hold(ctx, system.edge, dialEdge(system.url, false, nil))
+	if idle.EdgeAlone, err = o.cpuPercent(ctx, system.edge); err == nil {
+		idle.EdgeBytes, idle.EdgeCPU, err = o.hold(ctx, system.edge, dialEdge(system.url, false, nil))
+	}
 	system.stop()
 	if err != nil {
 		return idle, err
@@ -59,19 +62,27 @@ func (o Options) hold(ctx context.Context, p *process, dial func(context.Context
 	if err != nil {
 		return 0, 0, err
 	}
-	s := &sum{process: p}
+	cpuPercent, err = o.cpuPercent(ctx, p)
+	return (after - before) / o.Idle, cpuPercent, err
+}
+
+// pingInterval is the edge's: a shorter window might see all of its pings, or none.
+const pingInterval = 20 * time.Second
+
+// cpuPercent is how much of a core the process takes while nothing is said.
+func (o Options) cpuPercent(ctx context.Context, p *process) (float64, error) {
+	window := max(o.Window, pingInterval)
+	s := newSum(p, 0)
 	if err := s.mark(); err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	select {
-	case <-time.After(o.Window):
+	case <-time.After(window):
 	case <-ctx.Done():
-		return 0, 0, ctx.Err()
+		return 0, ctx.Err()
 	}
-	if err := s.mark(); err != nil {
-		return 0, 0, err
-	}
-	return (after - before) / o.Idle, 100 * s.ran.Seconds() / o.Window.Seconds(), nil
+	err := s.mark()
+	return 100 * s.ran.Seconds() / window.Seconds(), err
 }
 
 // openIdle opens connections, and waits for what that took to be given back.

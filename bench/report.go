@@ -59,8 +59,8 @@ func (r *Report) Table() string {
 	if r.Idle.Connections == 0 {
 		return b.String()
 	}
-	fmt.Fprintf(&b, "\n%d idle connections: %.1f KB each and %.1f %% of a core for all; bare relay %.1f KB and %.1f %%.\n",
-		r.Idle.Connections, float64(r.Idle.EdgeBytes)/1024, r.Idle.EdgeCPU, float64(r.Idle.RelayBytes)/1024, r.Idle.RelayCPU)
+	fmt.Fprintf(&b, "\n%d idle connections: %.1f KB each and %.1f %% of a core for all, beside %.1f %% with none; bare relay %.1f KB and %.1f %%.\n",
+		r.Idle.Connections, float64(r.Idle.EdgeBytes)/1024, r.Idle.EdgeCPU, r.Idle.EdgeAlone, float64(r.Idle.RelayBytes)/1024, r.Idle.RelayCPU)
 	return b.String()
 }
 
