@@ -66,8 +66,9 @@ func (o Options) hold(ctx context.Context, p *process, dial func(context.Context
 	return (after - before) / o.Idle, cpuPercent, err
 }
 
-// pingInterval is the edge's: a shorter window might see all of its pings, or none.
-const pingInterval = 20 * time.Second
+// pingInterval is the edge's, and the second that one may be late: a shorter window might
+// see all of its pings, or none.
+const pingInterval = 21 * time.Second
 
 // cpuPercent is how much of a core the process takes while nothing is said.
 func (o Options) cpuPercent(ctx context.Context, p *process) (float64, error) {

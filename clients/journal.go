@@ -21,11 +21,11 @@ const JournalPrefix = "voxedge:session:"
 // Journal keeps sessions' records in Redis, each a hash of its epoch and its
 // JSON. It is a session.Journal.
 type Journal struct {
-	redis *redis.Client
-	ttl   time.Duration
-	edge  string // names this edge to others
-	taken chan session.Taken
-	back  chan struct{} // Redis is, after it was away
+	redis  *redis.Client
+	window time.Duration
+	edge   string // names this edge to others
+	taken  chan session.Taken
+	back   chan struct{} // Redis is, after it was away
 }
 
 var _ session.Journal = (*Journal)(nil)
@@ -36,7 +36,7 @@ const saveDelay = 2 * time.Second
 // NewJournal returns a journal for sessions that can be resumed for the window.
 // Records of living sessions are saved anew when that has passed.
 func NewJournal(client *redis.Client, window time.Duration) *Journal {
-	return &Journal{client, 2*window + saveDelay, rand.Text(), make(chan session.Taken, 64), make(chan struct{}, 1)}
+	return &Journal{client, window, rand.Text(), make(chan session.Taken, 64), make(chan struct{}, 1)}
 }
 
 // EdgeChannel is the prefix of the channels on which an edge hears that one of
@@ -130,8 +130,12 @@ type call struct {
 
 // saving is a call of save.
 func (j *Journal) saving(r *session.Record, unlessAbove int64) (call, error) {
+	ttl := j.window + saveDelay
+	if !r.Lost {
+		ttl += j.window
+	}
 	data, err := json.Marshal(r)
-	return call{[]string{JournalPrefix + r.ID}, []any{r.Epoch, data, j.ttl.Milliseconds(), unlessAbove, j.edge, EdgeChannel, r.ID}}, err
+	return call{[]string{JournalPrefix + r.ID}, []any{r.Epoch, data, ttl.Milliseconds(), unlessAbove, j.edge, EdgeChannel, r.ID}}, err
 }
 
 // together makes calls of a script in one round trip, by its hash: the text of save is as

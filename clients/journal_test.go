@@ -166,3 +166,20 @@ func TestJournalTellsOfRedisReturn(t *testing.T) {
 		t.Fatal("its return was not told")
 	}
 }
+
+// A living session's record outlasts the window that passes until it is saved again, and the
+// one in which its client may come back; a lost one's only that.
+func TestRecordsExpire(t *testing.T) {
+	here, _ := twoEdges(t)
+	for _, lost := range []bool{false, true} {
+		journalled(t, here, session.Record{ID: "s", Epoch: 1, Lost: lost})
+		ttl, err := here.redis.PTTL(t.Context(), JournalPrefix+"s").Result()
+		least, most := 2*time.Minute, 2*time.Minute+saveDelay
+		if lost {
+			least, most = time.Minute, time.Minute+saveDelay
+		}
+		if err != nil || ttl <= least || ttl > most {
+			t.Errorf("lost: %t: it expires in %s, %v; want more than %s, and %s at most", lost, ttl, err, least, most)
+		}
+	}
+}

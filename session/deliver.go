@@ -81,9 +81,11 @@ func (s *Session) enqueue(u *utterance, f Frame) error {
 const enoughToRest = 8
 
 // comesAlone reports whether the worker's stream had nothing more to read when it was asked
-// for f, and that can wait. In an utterance far behind, what is queued waits for f.
+// for f, and that can wait: another utterance would have to, and what is queued of one that
+// is far behind waits for f.
 func (s *Session) comesAlone(u *utterance, f Frame) bool {
-	return s.queue.n >= enoughToRest && !s.pace.unpaced && u.sound.behind < farBehind && f.Received.Sub(s.hub.began) >= u.asked+clockGrain
+	return s.queue.n >= enoughToRest && !s.pace.unpaced && s.unspoken == 0 && s.utterances[0].sound.behind < farBehind &&
+		u.asked > 0 && f.Received.Sub(s.hub.began) >= u.asked+clockGrain
 }
 
 // placeSave is how old what the journal has may get for a place that is not in it: to

@@ -44,7 +44,7 @@ func (f *full) WriteFrame(p []byte) error {
 // A ping or a pong that the socket has not taken does not wait for what is written next.
 func TestPingsAndPongsAreFlushed(t *testing.T) {
 	for name, write := range map[string]func(*Session, *full){
-		"ping": func(s *Session, _ *full) { s.mu.Lock(); s.ping(); s.mu.Unlock() },
+		"ping": func(s *Session, _ *full) { s.mu.Lock(); s.ping(0); s.mu.Unlock() },
 		"pong": func(s *Session, f *full) { f.waiting = true; s.Pinged() },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -176,7 +176,7 @@ func (h *Hub) Open(conn Conn, o Opening) *Session {
 		"pacing", s.params.Pacing, "binary", o.Binary, "resumed", o.Resumed != nil)
 	s.greet(o.Resumed)
 	if s.tracing != nil && s.state != Ended {
-		s.ping() // how long it takes helps to read the client's receipts
+		s.ping(now) // how long it takes helps to read the client's receipts
 	}
 	s.changed()
 	s.endIfDrained()

@@ -30,6 +30,7 @@ type Record struct {
 	Traceparent string              `json:"traceparent,omitempty"`
 	Utterances  []RecordedUtterance `json:"utterances,omitempty"`
 
+	Lost    bool `json:"-"` // its connection is: it need not be kept for longer than a resume window
 	unowned bool // the journal cannot be asked who owns it
 	stale   bool // it is the journal's: more frames may have been written than it says
 }
@@ -62,8 +63,8 @@ var (
 )
 
 // Journal keeps records where other edges find them. A record expires when it
-// was not saved for two resume windows: one passes until a session that does not change
-// is saved again, and its edge may die just before that.
+// was not saved for two resume windows, for one passes until a session that does not change
+// is saved again, and its edge may die just before that; or for one, if it was Lost.
 type Journal interface {
 	// Save stores the records. It returns those among them that a newer epoch has
 	// superseded, which it has not stored.

@@ -62,7 +62,7 @@ func (k *keeper) changed(s *Session) {
 // leave takes the last record of a session whose client may come back, unless
 // it has come back already.
 func (k *keeper) leave(r Record) {
-	r.unowned = false
+	r.unowned, r.Lost = false, true
 	k.mu.Lock()
 	if l, ok := k.lost[r.ID]; !ok || l.record.Epoch <= r.Epoch {
 		k.lost[r.ID] = lostRecord{record: r, until: time.Now().Add(k.window)}

@@ -46,7 +46,7 @@ func TestTheLastRecordOfALostSessionIsSaved(t *testing.T) {
 	j.outcome <- nil
 	for _, becomes := range []error{context.DeadlineExceeded, nil} {
 		records := <-j.saving
-		if len(records) != 1 || records[0].Sequence != 20 {
+		if len(records) != 1 || records[0].Sequence != 20 || !records[0].Lost {
 			t.Fatalf("saved %+v, want what was left last", records)
 		}
 		j.outcome <- becomes

@@ -62,12 +62,12 @@ func (s *Session) checkLimits(now time.Time) {
 		s.finish("connection_lost", CloseAbnormal, errVanished, true)
 		s.conn.Abort()
 	case cfg.PingInterval > 0 && at-s.story.pinged >= cfg.PingInterval:
-		s.ping()
+		s.ping(at)
 	}
 }
 
-func (s *Session) ping() {
-	s.story.pinged = s.hub.now()
+func (s *Session) ping(now time.Duration) {
+	s.story.pinged = now
 	if err := s.conn.Ping(); err != nil {
 		s.lost(err)
 		return
