@@ -107,7 +107,13 @@ func speaking(t *testing.T, next ...voice) (*Session, *timedWire) {
 	t.Helper()
 	cfg := roomy
 	cfg.PacingLead = 10 * FrameDuration
-	hub := NewHub(cfg, &voices{next: next}, nil, nil, slog.New(slog.DiscardHandler), telemetry.Discard{})
+	return opened(t, cfg, &voices{next: next})
+}
+
+// opened is a paced session.
+func opened(t *testing.T, cfg Config, v Voices) (*Session, *timedWire) {
+	t.Helper()
+	hub := NewHub(cfg, v, nil, nil, slog.New(slog.DiscardHandler), telemetry.Discard{})
 	t.Cleanup(hub.Close)
 	if err := hub.Admit(); err != nil {
 		t.Fatal(err)

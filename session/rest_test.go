@@ -2,12 +2,9 @@ package session
 
 import (
 	"context"
-	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/voxedge/voxedge/telemetry"
 )
 
 // streaming is a voice whose worker makes 300 frames, one so often, of which some wait to be
@@ -60,15 +57,7 @@ func TestFramesThatComeAloneAreReadTogether(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			var waits int
-			hub := NewHub(roomy, streaming{every: test.every, waits: &waits}, nil, nil, slog.New(slog.DiscardHandler), telemetry.Discard{})
-			defer hub.Close()
-			if err := hub.Admit(); err != nil {
-				t.Fatal(err)
-			}
-			defer hub.Leave()
-			w := &wire{}
-			s := hub.Open(w, Opening{Params: Params{Pacing: Realtime}})
-			defer s.Close()
+			s, w := opened(t, roomy, streaming{every: test.every, waits: &waits})
 			s.Receive([]byte(`{"type":"text","text":"speak"}`))
 			time.Sleep(time.Minute) // of synctest's clock: all is spoken
 			synctest.Wait()
@@ -80,6 +69,11 @@ func TestFramesThatComeAloneAreReadTogether(t *testing.T) {
 			}
 			if frames != 300 || heard.underruns > 0 || heard.lateness >= clockGrain {
 				t.Errorf("one every %s: %d frames left, %d times the client ran dry, and one was %s late", test.every, frames, heard.underruns, heard.lateness)
+			}
+			for i, d := range w.left[1:] {
+				if pause := d.millis - w.left[i].millis; pause > int64(FrameMillis) {
+					t.Errorf("one every %s: after %v nothing left for %d ms", test.every, w.left[i], pause)
+				}
 			}
 		})
 	}
