@@ -66,13 +66,13 @@ func (o Options) hold(ctx context.Context, p *process, dial func(context.Context
 	return (after - before) / o.Idle, cpuPercent, err
 }
 
-// pingInterval is the edge's, and the second that one may be late: a shorter window might
-// see all of its pings, or none.
-const pingInterval = 21 * time.Second
+// idleWindows is how many windows one of idleness lasts: with three seconds or more each, it
+// has the ping that an edge sends every 20 s, and the second that one may be late.
+const idleWindows = 7
 
 // cpuPercent is how much of a core the process takes while nothing is said.
 func (o Options) cpuPercent(ctx context.Context, p *process) (float64, error) {
-	window := max(o.Window, pingInterval)
+	window := idleWindows * o.Window
 	s := newSum(p, 0)
 	if err := s.mark(); err != nil {
 		return 0, err

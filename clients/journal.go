@@ -30,7 +30,7 @@ type Journal struct {
 
 var _ session.Journal = (*Journal)(nil)
 
-// saveDelay is how late a session's record may be saved again.
+// saveDelay is how late a living session's record may be saved again.
 const saveDelay = 2 * time.Second
 
 // NewJournal returns a journal for sessions that can be resumed for the window.
@@ -130,9 +130,9 @@ type call struct {
 
 // saving is a call of save.
 func (j *Journal) saving(r *session.Record, unlessAbove int64) (call, error) {
-	ttl := j.window + saveDelay
+	ttl := j.window
 	if !r.Lost {
-		ttl += j.window
+		ttl += j.window + saveDelay
 	}
 	data, err := json.Marshal(r)
 	return call{[]string{JournalPrefix + r.ID}, []any{r.Epoch, data, ttl.Milliseconds(), unlessAbove, j.edge, EdgeChannel, r.ID}}, err

@@ -50,7 +50,7 @@ func (s *Session) nextUnspoken() *utterance {
 // enqueue puts a frame in the queue, and waits for room when it is full: the
 // worker's stream is not read meanwhile, and flow control holds the worker. It also
 // waits when frames come one by one although there are some to go on with: those that
-// come meanwhile are then read together, where a wake-up for each costs three times as much.
+// come meanwhile are then read together, where a wake-up for each costs twice as much.
 func (s *Session) enqueue(u *utterance, f Frame) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
