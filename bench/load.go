@@ -44,7 +44,11 @@ type measuring struct {
 
 // warmUp is how many messages each session hears before the window: by then all
 // memory that is used again and again is there.
-const warmUp = 100
+const warmUp = 200
+
+// between is the time from one session's begin to the next's. All at once they would be
+// measured while a machine that has enough to do recovers from that.
+const between = 2 * time.Millisecond
 
 // listenAll has n sessions listen and measures for as long as lasting; cost is
 // called at the begin and the end of it.
@@ -55,12 +59,12 @@ func listenAll(ctx context.Context, n int, lasting time.Duration, paced bool, di
 	var listening, warm sync.WaitGroup
 	errs := make(chan error, n)
 	warm.Add(n)
-	opening := make(chan struct{}, 32) // at once
+	opening := time.NewTicker(between)
+	defer opening.Stop()
 	for range n {
+		<-opening.C
 		listening.Go(func() {
-			opening <- struct{}{}
 			l, err := dial(ctx)
-			<-opening
 			if err != nil {
 				errs <- err
 				warm.Done()
