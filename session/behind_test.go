@@ -59,7 +59,10 @@ func TestUtteranceFarBehindLeavesInPieces(t *testing.T) {
 			strings.Repeat("1 ", 6) + "5 5 5 1 "},
 		{"slow, fast, and slow once more",
 			[][]time.Duration{often(6+3, 45*time.Millisecond), often(30, 7*time.Millisecond), {time.Second}, often(3, 45*time.Millisecond)},
-			strings.Repeat("1 ", 6) + "10 2 " + strings.Repeat("1 ", 21+4)},
+			strings.Repeat("1 ", 6) + "10 5 5 5 5 3 4 "},
+		{"slow, well ahead, and slow once more",
+			[][]time.Duration{often(6+3, 45*time.Millisecond), often(60, time.Millisecond), {3 * time.Second}, often(3, 45*time.Millisecond)},
+			strings.Repeat("1 ", 6) + "10 5 " + strings.Repeat("1 ", 48+4)},
 		{"silent once",
 			[][]time.Duration{often(2, 45*time.Millisecond), {5 * time.Second}, often(2, 45*time.Millisecond)},
 			strings.Repeat("1 ", 5)},
@@ -145,9 +148,9 @@ func TestNextUtteranceIsNotHeldBack(t *testing.T) {
 			s.mu.Lock()
 			left := fmt.Sprint(w.left[6:])
 			s.mu.Unlock()
-			want := "[320:10 340:1 380:2 400:1 420:1 440:1 460:1 480:1 500:1 520:1 540:1]"
+			want := "[320:10 340:1 360:1 380:1 400:1 420:1 440:1 460:1 480:1 500:1 520:1 540:1]"
 			if stop {
-				want = "[320:10 380:3 400:1 420:1 440:1 460:1 480:1 500:1 520:1]"
+				want = "[320:10 340:1 360:1 380:1 400:1 420:1 440:1 460:1 480:1 500:1 520:1]"
 			}
 			if left != want {
 				t.Errorf("after STOP: %t: frames left, by millisecond, %s, want %s", stop, left, want)

@@ -8,7 +8,7 @@ import (
 
 const (
 	clockGrain = 2 * time.Millisecond
-	clockSlots = 32 // frames are due within MaxPacingInterval, so the wheel never wraps
+	clockSlots = 64 // frames are due within longestGather and their own time, so the wheel never wraps
 )
 
 // clocks pace all sessions from a few goroutines: a wake-up serves every
@@ -78,6 +78,8 @@ type clock struct {
 	conns    []Conn // of those that have gathered
 
 	low []*Session // whose speakers wait, and may go on
+
+	timekeeping timekeeping
 }
 
 // SendAtOnce is for how many connections a Sender writes at once, at most.
@@ -160,6 +162,7 @@ func (c *clock) place(s *Session) {
 func (c *clock) serve(slot int64, now time.Time) time.Time {
 	s := c.slots[slot%clockSlots]
 	c.slots[slot%clockSlots] = nil
+	c.timekeeping.slot(slot, s != nil && now.Sub(c.start) > time.Duration(slot+1)*clockGrain)
 	for s != nil {
 		next := s.clockNext
 		c.count--
@@ -229,10 +232,14 @@ func (c *clock) send() bool {
 	return true
 }
 
-// nextSlot returns when the next session is due, or the next refill, since start.
+// nextSlot returns when the next session is due, or the next refill, or whether it keeps
+// time is to be looked at once more, since start.
 func (c *clock) nextSlot() time.Duration {
 	if c.count == 0 && len(c.low) == 0 {
-		return 1<<63 - 1
+		if c.timekeeping.gathers() == 0 {
+			return 1<<63 - 1
+		}
+		return time.Duration((c.timekeeping.look+1)*lookSlots) * clockGrain
 	}
 	for slot := c.cursor + 1; ; slot++ {
 		if c.slots[slot%clockSlots] != nil || slot%refillSlots == 0 && len(c.low) > 0 {

@@ -78,13 +78,12 @@ func (s *Session) enqueue(u *utterance, f Frame) error {
 
 // enoughToRest is with how many frames queued a speaker that had to wait for the next lets
 // others come.
-const enoughToRest = 8
+const enoughToRest = 5
 
 // comesAlone reports whether the worker's stream had nothing more to read when it was asked
-// for f, and that can wait: another utterance would have to, and what is queued of one that
-// is far behind waits for f.
+// for f, and that can wait: another utterance would have to, and a piece waits for f.
 func (s *Session) comesAlone(u *utterance, f Frame) bool {
-	return s.queue.n >= enoughToRest && !s.pace.unpaced && s.unspoken == 0 && s.utterances[0].sound.behind < farBehind &&
+	return s.queue.n >= enoughToRest && !s.pace.unpaced && s.unspoken == 0 && (!s.inPieces() || s.queued() >= s.piece(f.Received)) &&
 		u.asked > 0 && f.Received.Sub(s.hub.began) >= u.asked+clockGrain
 }
 
@@ -116,8 +115,8 @@ func (s *Session) enqueueEnd(u *utterance, skipped uint64, err error) {
 // frame's time or until there are many: one write then does for all. The lock is held.
 func (s *Session) deliverQueued(u *utterance, now time.Time) {
 	switch {
-	case !s.pace.unpaced && u.sound.behind >= farBehind:
-		if !s.scheduled || s.pieceQueued() {
+	case s.inPieces():
+		if !s.scheduled {
 			s.deliver(now)
 		}
 	case !s.pace.unpaced && s.queue.n > 1:
@@ -257,31 +256,6 @@ func (s *Session) gather(now time.Time) (next time.Time, some bool) {
 	return next, n > 0
 }
 
-// An utterance that is so far behind is in pieces already, since frames come too slowly:
-// from the worker, or through a machine with more than it can do. Longer pieces are no
-// worse to hear, and that machine has less to do.
-const (
-	farBehind    = 5 * FrameDuration
-	longestPiece = 10 * FrameDuration
-)
-
-// heldBack reports whether what is queued waits for more to leave with, and when to look
-// again. So it does in an utterance that is far behind, until it is a piece of what the
-// client may have at once, or has waited for as long, or is the last.
-func (s *Session) heldBack(now time.Time) (next time.Time, held bool) {
-	if s.pace.unpaced || s.utterances[0].sound.behind < farBehind {
-		return time.Time{}, false
-	}
-	since := s.hub.began.Add(s.queue.front().queued)
-	wait := s.piece() - now.Sub(since)
-	held = wait > 0 && !s.pieceQueued() && since.After(s.released) && !s.queue.at(s.queue.n-1).end()
-	return now.Add(min(wait, s.pace.lead/2, MaxPacingInterval)), held // not later: nothing moves it forward
-}
-
-func (s *Session) piece() time.Duration { return min(s.pace.lead, longestPiece) }
-
-func (s *Session) pieceQueued() bool { return time.Duration(s.queue.n)*FrameDuration >= s.piece() }
-
 // dueBy returns how many frames of the utterance that is heard may leave at now:
 // at most as many as are written at once, and as are charged for at once. If none may,
 // next is when to look again.
@@ -296,7 +270,7 @@ func (s *Session) dueBy(now time.Time) (n int, next time.Time) {
 	for n < most && !s.queue.at(n).end() && !s.pace.dueAfter(n, now).After(now) {
 		n++
 	}
-	return n, s.pace.wake()
+	return n, s.pace.wake(s.clock.timekeeping.gathers())
 }
 
 // gatherAtMost is of how many frames a write is, at most: a client that does not

@@ -12,7 +12,7 @@ type sound struct {
 	recent    heard         // not yet handed on
 	lateness  time.Duration // the worst
 	underruns int
-	behind    time.Duration // it has kept its client waiting since that last had its lead, at most a frame's time a frame
+	behind    time.Duration // it has kept its client waiting since it last had caught up, at most a frame's time a frame
 	first     time.Duration // from the text, or its turn if that was later, to the first frame
 	handedOn  uint64        // frames that recent no longer has
 }
@@ -77,7 +77,7 @@ func (s *Session) written(u *utterance, e *entry, now time.Time) {
 	case u.frames > 1 && ranDry.After(s.released) && ranDry.After(u.script.Added()):
 		u.sound.recent.underruns++
 		u.sound.behind += min(now.Sub(ranDry), FrameDuration)
-	case !ranDry.IsZero(), s.pace.due().After(now): // the text was late, or the client has its lead
+	case !ranDry.IsZero(), s.caughtUp(now): // the text was late, or it was not for long
 		u.sound.behind = 0
 	}
 }

@@ -52,9 +52,18 @@ func (p *pace) dueAfter(frames int, now time.Time) time.Time {
 	return played.Add(time.Duration(frames+1)*FrameDuration - p.lead)
 }
 
+// gathers returns how long a frame that is due waits for those it leaves with: longer where
+// the clock has it wait, but not for more than half of the lead.
+func (p *pace) gathers(clock time.Duration) time.Duration {
+	return max(p.gather, min(clock, p.lead/2-FrameDuration))
+}
+
 // wake returns when to look again for a frame that is not due yet: when as many
 // are due as leave at once.
-func (p *pace) wake() time.Time { return p.due().Add(p.gather) }
+func (p *pace) wake(clock time.Duration) time.Time { return p.due().Add(p.gathers(clock)) }
+
+// dry reports whether the client has played all it was sent.
+func (p *pace) dry(now time.Time) bool { return !p.playedAt.After(now) }
 
 // ahead reports whether the client has its lead, so that a frame may wait.
 func (p *pace) ahead(now time.Time) bool { return p.playedAt.Sub(now) >= p.lead }
