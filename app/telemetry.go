@@ -73,6 +73,8 @@ func (e *edge) gauges() error {
 			func() int64 { _, limit := e.hub.Sessions(); return int64(limit) }),
 		e.record.Gauge("voxedge.draining", "", "1 while the edge takes no new sessions because it leaves.",
 			func() int64 { return up(e.hub.Draining()) }),
+		e.record.Gauge("voxedge.frame.together", "{frame}", "Frames of a paced session that leave at once: as PACING_INTERVAL says, and more while the edge's processors cannot keep up.",
+			func() int64 { return int64(e.hub.FramesTogether()) }),
 		e.record.Gauge("voxedge.worker.healthy", "{worker}", "Workers that are healthy.",
 			func() int64 { healthy, _ := e.pool.Workers(); return int64(healthy) }),
 		e.record.Gauge("voxedge.worker.known", "{worker}", "Workers that are known.",
