@@ -46,7 +46,7 @@ type Config struct {
 	MaxConnections      int           `env:"MAX_CONNECTIONS" envDefault:"100" doc:"Sessions at once; more are refused with AT_CAPACITY"`
 	FrameQueueSize      int           `env:"FRAME_QUEUE_SIZE" envDefault:"50" doc:"Frames of 20 ms between worker and client, a session"`
 	PacingLead          time.Duration `env:"PACING_LEAD" envDefault:"200ms" doc:"How far ahead of playback a client is kept, 40ms or more"`
-	PacingInterval      time.Duration `env:"PACING_INTERVAL" envDefault:"20ms" doc:"How often frames leave: at 40ms two at once, at 60ms three, for less CPU a frame; more, up to half of PACING_LEAD, while the processors cannot keep up; never more than PACING_LEAD ahead"`
+	PacingInterval      time.Duration `env:"PACING_INTERVAL" envDefault:"20ms" doc:"How often frames leave: at 40ms two at once, at 60ms three, for less CPU a frame; more, up to five or half of PACING_LEAD, while the processors cannot keep up; never more than PACING_LEAD ahead"`
 	IOUring             bool          `env:"IO_URING" envDefault:"true" doc:"Frames for many clients leave with one system call, where Linux lets the process use io_uring; false: a call each"`
 	SlowClientTimeout   time.Duration `env:"SLOW_CLIENT_TIMEOUT" envDefault:"10s" doc:"How long a client may take nothing while frames wait"`
 	IdleTimeout         time.Duration `env:"IDLE_TIMEOUT" envDefault:"5m" doc:"How long a session may be silent on both sides; 0: no limit"`

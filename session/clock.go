@@ -8,7 +8,7 @@ import (
 
 const (
 	clockGrain = 2 * time.Millisecond
-	clockSlots = 64 // frames are due within longestGather and their own time, so the wheel never wraps
+	clockSlots = 128 // frames are due within longestGather and their own time, so the wheel never wraps
 )
 
 // clocks pace all sessions from a few goroutines: a wake-up serves every
@@ -133,7 +133,7 @@ func (c *clock) run(stop <-chan struct{}) {
 		case <-stop:
 			return
 		}
-		if c.count == 0 { // after a long sleep the wheel is empty: nothing to catch up on
+		if c.count == 0 && len(c.low) == 0 { // after a long sleep the wheel is empty: nothing to catch up on
 			c.cursor = max(c.cursor, int64(time.Since(c.start)/clockGrain)-1)
 		}
 	}
@@ -162,7 +162,7 @@ func (c *clock) place(s *Session) {
 func (c *clock) serve(slot int64, now time.Time) time.Time {
 	s := c.slots[slot%clockSlots]
 	c.slots[slot%clockSlots] = nil
-	c.timekeeping.slot(slot, s != nil && now.Sub(c.start) > time.Duration(slot+1)*clockGrain)
+	c.timekeeping.slot(now.Sub(c.start), s != nil && now.Sub(c.start) > time.Duration(slot+1)*clockGrain)
 	for s != nil {
 		next := s.clockNext
 		c.count--
@@ -239,7 +239,7 @@ func (c *clock) nextSlot() time.Duration {
 		if c.timekeeping.gathers() == 0 {
 			return 1<<63 - 1
 		}
-		return time.Duration((c.timekeeping.look+1)*lookSlots) * clockGrain
+		return time.Duration(c.timekeeping.look+1) * lookTime
 	}
 	for slot := c.cursor + 1; ; slot++ {
 		if c.slots[slot%clockSlots] != nil || slot%refillSlots == 0 && len(c.low) > 0 {

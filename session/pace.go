@@ -53,9 +53,9 @@ func (p *pace) dueAfter(frames int, now time.Time) time.Time {
 }
 
 // gathers returns how long a frame that is due waits for those it leaves with: longer where
-// the clock has it wait, but not for more than half of the lead.
+// the clock has it wait, but not until more than half of the lead is due.
 func (p *pace) gathers(clock time.Duration) time.Duration {
-	return max(p.gather, min(clock, p.lead/2-FrameDuration))
+	return max(p.gather, min(clock, (p.lead/2).Truncate(FrameDuration)-FrameDuration))
 }
 
 // wake returns when to look again for a frame that is not due yet: when as many

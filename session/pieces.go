@@ -4,17 +4,20 @@ import "time"
 
 // An utterance that is so far behind is in pieces already, since frames come too slowly:
 // from the worker, or through a machine with more than it can do. Longer pieces are no
-// worse to hear, and that machine has less to do.
+// worse to hear, and that machine has less to do. With so many frames queued it has caught
+// up, or with half of a shorter queue.
 const (
 	farBehind    = 5 * FrameDuration
 	longestPiece = 10 * FrameDuration
+	wellAhead    = 25
 )
 
 // heldBack reports whether what is queued waits for more to leave with, and when to look
 // again. So it does in an utterance that is in pieces: while there is no room for one in the
-// client's lead, and then until it is one, or has waited for as long, or is the last.
+// client's lead, and then until it is one, or has waited for as long, or no more comes: for it
+// is the last, or the speaker rests.
 func (s *Session) heldBack(now time.Time) (next time.Time, held bool) {
-	if !s.inPieces() {
+	if !s.inPieces() || s.textWasLate(now) {
 		return time.Time{}, false
 	}
 	piece := s.piece(now)
@@ -23,8 +26,18 @@ func (s *Session) heldBack(now time.Time) (next time.Time, held bool) {
 	}
 	since := s.hub.began.Add(s.queue.front().queued)
 	wait := piece - now.Sub(since)
-	held = wait > 0 && s.queued() < piece && since.After(s.released) && !s.queue.at(s.queue.n-1).end()
+	held = wait > 0 && s.queued() < piece && since.After(s.released) && !s.spokenOut() && !s.queue.rests()
 	return now.Add(min(wait, FrameDuration)), held // not later: nothing moves it forward
+}
+
+// textWasLate reports whether the client has nothing left because its text came so late.
+func (s *Session) textWasLate(now time.Time) bool {
+	return s.pace.dry(now) && !s.pace.playedAt.After(s.utterances[0].script.Added())
+}
+
+// spokenOut reports whether all of the utterance that is heard is queued.
+func (s *Session) spokenOut() bool {
+	return s.queue.at(s.queue.n-1).end() || len(s.utterances)-s.unspoken > 1
 }
 
 // inPieces reports whether the utterance that is heard leaves in pieces, as it does from
@@ -36,11 +49,11 @@ func (s *Session) inPieces() bool {
 // caughtUp reports whether the client has its lead; where there was less for long, its worker
 // must be well ahead, too.
 func (s *Session) caughtUp(now time.Time) bool {
-	return s.pace.due().After(now) && (!s.inPieces() || !s.queue.half())
+	return s.pace.due().After(now) && (!s.inPieces() || s.queue.n > min(wellAhead, s.queue.pool.length/2))
 }
 
-// piece is how much leaves at once: half of the lead. A client that has nothing left waits
-// for as much as the lead: with less it would soon have nothing once more.
+// piece is how much leaves at once. A client that has nothing left waits for twice as much:
+// with less it would soon have nothing once more.
 func (s *Session) piece(now time.Time) time.Duration {
 	most := min(s.pace.lead, longestPiece)
 	if s.pace.dry(now) {

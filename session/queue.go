@@ -73,6 +73,9 @@ func (q *queue) restHalf() { q.mark = q.n / 2 }
 // rested says that the speaker goes on.
 func (q *queue) rested() { q.mark = nobodyRests }
 
+// rests reports whether a speaker waits.
+func (q *queue) rests() bool { return q.mark != nobodyRests }
+
 // low reports whether a speaker that waits should go on.
 func (q *queue) low() bool { return q.n <= q.mark }
 

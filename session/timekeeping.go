@@ -19,15 +19,17 @@ type timekeeping struct {
 // A clock that keeps time serves one slot in a hundred late; one that has too much to do,
 // one in four.
 const (
-	lookSlots     = 256 // half a second
+	lookSlots     = 256
+	lookTime      = lookSlots * clockGrain
 	tooManyLate   = lookSlots / 8
 	fewLate       = lookSlots / 32
 	longestGather = longestPiece/2 - FrameDuration
 )
 
-// slot takes note of a slot that is served, and whether that is late for a session.
-func (t *timekeeping) slot(slot int64, late bool) {
-	look := slot / lookSlots
+// slot takes note of a slot that is served so long after the clock's start, and whether that
+// is late for a session.
+func (t *timekeeping) slot(at time.Duration, late bool) {
+	look := int64(at / lookTime)
 	for t.look = max(t.look, look-int64(longestGather/FrameDuration)-1); t.look < look; t.look++ {
 		switch {
 		case t.late > tooManyLate:

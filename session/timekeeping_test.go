@@ -10,7 +10,7 @@ import (
 
 func TestFramesAreGatheredWhileSlotsAreServedLate(t *testing.T) {
 	var k timekeeping
-	slot := int64(0)
+	var at time.Duration
 	for _, step := range []struct {
 		what        string
 		looks, late int
@@ -28,15 +28,15 @@ func TestFramesAreGatheredWhileSlotsAreServedLate(t *testing.T) {
 	} {
 		for range step.looks {
 			for i := range lookSlots {
-				slot++
-				k.slot(slot, (i+1)%lookSlots < step.late) // the last begins the next look
+				at += clockGrain
+				k.slot(at, (i+1)%lookSlots < step.late) // the last begins the next look
 			}
 		}
 		if got := k.gathers(); got != step.want {
 			t.Errorf("%s: frames are gathered for %s, want %s", step.what, got, step.want)
 		}
 	}
-	k.slot(slot+time.Hour.Nanoseconds()/int64(clockGrain), false)
+	k.slot(at+time.Hour, false)
 	if got := k.gathers(); got != 0 {
 		t.Errorf("after an hour without a slot frames are gathered for %s", got)
 	}
@@ -83,6 +83,8 @@ func TestGatheredFramesLeaveTogether(t *testing.T) {
 		{FrameDuration, 10, "2 1"},
 		{longestGather, 10, "5 4 3 2 1"},
 		{longestGather, 6, "3 2 1"},
+		{longestGather, 5, "2 1"},
+		{longestGather, 3, "1"},
 		{longestGather, 2, "1"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -126,8 +128,8 @@ func TestIdleClockGathersNothing(t *testing.T) {
 		s.Receive([]byte(`{"type":"text","text":"five"}`))
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if n := s.hub.FramesTogether(); n != 1 {
-			t.Errorf("ten seconds after all was spoken %d frames are said to leave together", n)
+		if got := s.clock.timekeeping.gathers(); got != 0 {
+			t.Errorf("ten seconds after all was spoken frames are gathered for %s", got)
 		}
 	})
 }
