@@ -14,6 +14,7 @@ type timekeeping struct {
 	// Only the clock's goroutine has these.
 	look int64 // the current one, counted from the clock's start
 	late int   // slots served late in it
+	busy bool  // too many were in the one before
 }
 
 // A clock that keeps time serves one slot in a hundred late; one that has too much to do,
@@ -31,13 +32,14 @@ const (
 func (t *timekeeping) slot(at time.Duration, late bool) {
 	look := int64(at / lookTime)
 	for t.look = max(t.look, look-int64(longestGather/FrameDuration)-1); t.look < look; t.look++ {
+		tooMany := t.late > tooManyLate
 		switch {
-		case t.late > tooManyLate:
+		case tooMany && t.busy: // once may be something that held up all
 			t.gather.Store(int64(min(t.gathers()+FrameDuration, longestGather)))
 		case t.late < fewLate:
 			t.gather.Store(int64(max(t.gathers()-FrameDuration, 0)))
 		}
-		t.late = 0
+		t.busy, t.late = tooMany, 0
 	}
 	if late {
 		t.late++

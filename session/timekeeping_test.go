@@ -18,9 +18,11 @@ func TestFramesAreGatheredWhileSlotsAreServedLate(t *testing.T) {
 	}{
 		{"in time", 5, 0, 0},
 		{"as many late as may be", 5, tooManyLate, 0},
-		{"one more, once", 1, tooManyLate + 1, FrameDuration},
+		{"all late, once", 1, lookSlots, 0},
+		{"as many as may be once more", 2, tooManyLate, 0},
+		{"one more, twice", 2, tooManyLate + 1, FrameDuration},
 		{"fewer, but not few", 5, fewLate, FrameDuration},
-		{"all late, twice", 2, lookSlots, 3 * FrameDuration},
+		{"all late, three times", 3, lookSlots, 3 * FrameDuration},
 		{"all late, for long", 9, lookSlots, longestGather},
 		{"few, once", 1, fewLate - 1, longestGather - FrameDuration},
 		{"none, for long", 9, 0, 0},
@@ -56,7 +58,7 @@ func TestWhichSlotsAreLate(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s, _ := opened(t, roomy, fiveFrames{})
 			c := &clock{start: time.Now(), together: 1}
-			for slot := int64(1); slot <= lookSlots; slot++ {
+			for slot := int64(1); slot <= 2*lookSlots; slot++ {
 				if !test.empty {
 					s.due = time.Duration(slot) * clockGrain
 					c.place(s)
