@@ -58,15 +58,22 @@ func listenAll(ctx context.Context, n int, lasting time.Duration, paced bool, di
 	m := &measuring{}
 	var listening, warm sync.WaitGroup
 	errs := make(chan error, n)
-	warm.Add(n)
 	opening := time.NewTicker(between)
 	defer opening.Stop()
 	for range n {
-		<-opening.C
+		select {
+		case <-opening.C:
+		case <-ctx.Done():
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		warm.Add(1)
 		listening.Go(func() {
 			l, err := dial(ctx)
 			if err != nil {
 				errs <- err
+				cancel()
 				warm.Done()
 				return
 			}
