@@ -43,8 +43,8 @@ func often(n int, d time.Duration) []time.Duration {
 }
 
 // An utterance whose frames come too slowly for a tenth of a second leaves in longer
-// pieces, until its client has its lead once more and its worker is well ahead. A single silence, however long, is
-// no reason.
+// pieces, until its client has its lead once more and its worker is well ahead. A single
+// silence, however long, is no reason.
 func TestUtteranceFarBehindLeavesInPieces(t *testing.T) {
 	for _, test := range []struct {
 		name   string

@@ -232,8 +232,8 @@ func (c *clock) send() bool {
 	return true
 }
 
-// nextSlot returns when the next session is due, or the next refill, or whether it keeps
-// time is to be looked at once more, since start.
+// nextSlot returns when the next session is due, or the next refill, since start; with
+// neither, when to look whether frames need still be gathered.
 func (c *clock) nextSlot() time.Duration {
 	if c.count == 0 && len(c.low) == 0 {
 		if c.timekeeping.gathers() == 0 {
