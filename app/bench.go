@@ -53,6 +53,9 @@ func runBench(ctx context.Context, c command) error {
 		}
 	}
 	report, err := bench.Run(ctx, o)
+	if len(report.Results) > 0 || report.Idle.Connections > 0 { // also those before an error, which took their time
+		_, _ = io.WriteString(c.stdout, report.Table())
+	}
 	if ctx.Err() != nil {
 		return &fault{exitFailed, "the measurement was interrupted", "Run it again; --sessions, --window, --rounds and --only shorten it"}
 	}
@@ -62,7 +65,6 @@ func runBench(ctx context.Context, c command) error {
 	if len(report.Results) == 0 && report.Idle.Connections == 0 {
 		return &fault{exitUsage, fmt.Sprintf("no scenario has %q in its name", o.Only), "Name one of the table, such as 'paced, JSON' or idle"}
 	}
-	_, _ = io.WriteString(c.stdout, report.Table())
 	if *out == "" {
 		return nil
 	}

@@ -103,14 +103,15 @@ const (
 	idleScenario    = "idle" // for Only
 )
 
-// Run measures all scenarios. The processes it starts end with it.
+// Run measures all scenarios. The processes it starts end with it. With an error comes
+// what was measured before.
 func Run(ctx context.Context, o Options) (*Report, error) {
+	r := &Report{Machine: thisMachine(), Window: o.Window.String(), Rounds: o.Rounds, At: time.Now().UTC().Truncate(time.Second)}
 	sink, err := startSink()
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	defer sink.stop()
-	r := &Report{Machine: thisMachine(), Window: o.Window.String(), Rounds: o.Rounds, At: time.Now().UTC().Truncate(time.Second)}
 	measure := func(s scenario, sessions int) error {
 		if !strings.Contains(s.name, o.Only) {
 			return nil
@@ -125,22 +126,26 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	for _, s := range pacedScenarios {
 		for _, n := range o.Sessions {
 			if err := measure(s, n); err != nil {
-				return nil, err
+				return r, err
 			}
 		}
 	}
 	for _, s := range unpacedScenarios {
 		if err := measure(s, unpacedSessions); err != nil {
-			return nil, err
+			return r, err
 		}
 	}
 	if err := measure(latencyScenario, latencySessions); err != nil {
-		return nil, err
+		return r, err
 	}
 	if strings.Contains(idleScenario, o.Only) {
-		r.Idle, err = o.idle(ctx, sink)
+		idle, err := o.idle(ctx, sink)
+		if err != nil {
+			return r, fmt.Errorf("idle connections: %w", err)
+		}
+		r.Idle = idle
 	}
-	return r, err
+	return r, nil
 }
 
 // system is an edge with all that it needs.
@@ -160,11 +165,9 @@ func (o Options) startSystem(ctx context.Context, sink *sink, traced bool) (s *s
 	if s.redis, err = miniredis.Run(); err != nil {
 		return s, err
 	}
-	var ports [3]int
-	for i := range ports {
-		if ports[i], err = freePort(); err != nil {
-			return s, err
-		}
+	ports, err := freePorts(3)
+	if err != nil {
+		return s, err
 	}
 	env := []string{"REDIS_URL=redis://" + s.redis.Addr(), "LOG_LEVEL=error", "HOST=127.0.0.1", "HEALTH_HOST=127.0.0.1", "WORKER_HOST=127.0.0.1"}
 	if traced {
@@ -197,11 +200,9 @@ func (s *system) stop() {
 
 // startRelay starts the reference and what it relays.
 func startRelay(ctx context.Context, messageBytes int, every time.Duration) (relay *process, addr string, stop func(), err error) {
-	var ports [2]int
-	for i := range ports {
-		if ports[i], err = freePort(); err != nil {
-			return nil, "", nil, err
-		}
+	ports, err := freePorts(2)
+	if err != nil {
+		return nil, "", nil, err
 	}
 	source, err := start(ctx, nil, "bench", "source", local(ports[0]), strconv.Itoa(messageBytes), every.String())
 	if err != nil {

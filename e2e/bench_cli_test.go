@@ -1,10 +1,13 @@
 package e2e
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/voxedge/voxedge/bench"
@@ -38,5 +41,36 @@ func TestBenchMeasuresEverything(t *testing.T) {
 		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Size() == 0 {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// A measurement that ends early shows what it has.
+func TestBenchThatIsInterrupted(t *testing.T) {
+	bench := exec.Command(binary, "bench", "--sessions", "2", "--window", "300ms", "--rounds", "1", "--only", "paced")
+	var table bytes.Buffer
+	bench.Stdout = &table
+	progress, err := bench.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := bench.Start(); err != nil {
+		t.Fatal(err)
+	}
+	said := bufio.NewScanner(progress)
+	if !said.Scan() {
+		t.Fatal("it says nothing of the first scenario")
+	}
+	if err := bench.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	var last string
+	for said.Scan() {
+		last += said.Text() + "\n"
+	}
+	if err := bench.Wait(); err == nil || !strings.Contains(last, "interrupted") {
+		t.Errorf("it ends with %v and says %q", err, last)
+	}
+	if !strings.Contains(table.String(), "| paced, JSON | 2 |") {
+		t.Errorf("the first scenario is lost: %q", table.String())
 	}
 }
