@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/voxedge/voxedge/bench"
@@ -25,9 +26,9 @@ func runBench(ctx context.Context, c command) error {
 	}
 	o := bench.Options{Progress: c.stderr}
 	flags := c.flags("bench")
-	flags.IntSliceVar(&o.Sessions, "sessions", []int{1, 100, 500, 1000, 2000}, "paced sessions, a run for each number")
-	flags.DurationVar(&o.Window, "window", 5*time.Second, "how long each measurement lasts")
-	flags.IntVar(&o.Rounds, "rounds", 3, "measurements of the relay and the edge in turn")
+	flags.IntSliceVar(&o.Sessions, "sessions", []int{1, 100, 500, 1000, 1300, 2000}, "paced sessions, a run for each number")
+	flags.DurationVar(&o.Window, "window", 3*time.Second, "how long each measurement lasts")
+	flags.IntVar(&o.Rounds, "rounds", 4, "measurements of the relay and the edge in turn")
 	flags.IntVar(&o.Idle, "idle", 2000, "connections that say nothing")
 	flags.StringVar(&o.Only, "only", "", "only scenarios whose names have this in them, such as 'paced, JSON' or idle")
 	flags.DurationVar(&o.Interval, "interval", session.FrameDuration, "the edge's PACING_INTERVAL")
@@ -35,10 +36,15 @@ func runBench(ctx context.Context, c command) error {
 	if err := flags.Parse(c.args); err != nil {
 		return usageError(err)
 	}
-	if flags.NArg() > 0 || len(o.Sessions) == 0 || slices.Min(o.Sessions) <= 0 || o.Window <= 0 || o.Rounds <= 0 || o.Idle <= 0 {
-		return &fault{exitUsage, "voxedge bench takes numbers above 0 and no argument", "'voxedge bench --help' lists what it takes"}
+	if flags.NArg() > 0 {
+		return &fault{exitUsage, fmt.Sprintf("voxedge bench takes no argument, but was given %q", flags.Arg(0)), "'voxedge bench --help' lists its flags"}
 	}
-	if *out != "" && slices.Min(o.Sessions) == slices.Max(o.Sessions) {
+	slices.Sort(o.Sessions)
+	o.Sessions = slices.Compact(o.Sessions)
+	if wrong := benchLimits(o); wrong != nil {
+		return wrong
+	}
+	if *out != "" && len(o.Sessions) < 2 {
 		return &fault{exitUsage, "a plot of cost against sessions needs two numbers of --sessions", "Leave out --out, or give two numbers"}
 	}
 	if *out != "" && (o.Only != "" || o.Interval != session.FrameDuration) {
@@ -47,7 +53,7 @@ func runBench(ctx context.Context, c command) error {
 	if _, problems := LoadConfig(map[string]string{"PACING_INTERVAL": o.Interval.String()}); len(problems) > 0 {
 		return &fault{exitUsage, "--interval: " + problems[0].Cause, problems[0].Resolution}
 	}
-	if *out != "" { // before a quarter of an hour is spent
+	if *out != "" { // before half an hour is spent
 		if err := os.MkdirAll(*out, 0o755); err != nil { //nolint:gosec // for all to read
 			return &fault{exitUsage, "--out: " + err.Error(), "Name a directory that can be made"}
 		}
@@ -69,6 +75,39 @@ func runBench(ctx context.Context, c command) error {
 		return nil
 	}
 	return keepReport(report, *out)
+}
+
+// benchLimits says what of the numbers cannot be measured.
+func benchLimits(o bench.Options) error {
+	if len(o.Sessions) == 0 {
+		return &fault{exitUsage, "--sessions names no number", "Give one or more, such as 500,1000"}
+	}
+	most := slices.Max(o.Sessions)
+	for _, n := range []struct {
+		flag      string
+		is, limit int
+	}{
+		{"sessions", slices.Min(o.Sessions), bench.MostConnections},
+		{"sessions", most, bench.MostConnections},
+		{"idle", o.Idle, bench.MostConnections / 2},
+		{"rounds", o.Rounds, 1000},
+	} {
+		if n.is < 1 || n.is > n.limit {
+			return &fault{exitUsage, fmt.Sprintf("--%s cannot be %d", n.flag, n.is), fmt.Sprintf("Give 1 to %d", n.limit)}
+		}
+	}
+	if o.Window < bench.ShortestWindow || o.Window > time.Hour {
+		return &fault{exitUsage, fmt.Sprintf("--window cannot be %s", o.Window), fmt.Sprintf("Give %s to 1h", bench.ShortestWindow)}
+	}
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
+		return err
+	}
+	if need := uint64(max(most, 2*o.Idle) + 500); need > uint64(files.Max) { //nolint:gosec,unconvert // some systems have it signed
+		return &fault{exitUsage, fmt.Sprintf("so many connections need %d open files, and a process may have %d", need, files.Max),
+			fmt.Sprintf("Raise that (ulimit -Hn %d), or give fewer --sessions or --idle", need)}
+	}
+	return nil
 }
 
 func keepReport(report *bench.Report, dir string) error {

@@ -159,7 +159,7 @@ func usageError(err error) error {
 	if errors.Is(err, pflag.ErrHelp) {
 		return err
 	}
-	return &fault{exitUsage, err.Error(), "'voxedge help' lists what there is"}
+	return &fault{exitUsage, err.Error(), "Put --help behind the command: it lists what there is"}
 }
 
 // configure reads the environment and sets up the log on out. What is wrong is

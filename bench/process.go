@@ -66,20 +66,33 @@ func (p *process) cpu() (total time.Duration, err error) {
 	return total, nil
 }
 
-// cores is for how long the machine's have been busy, and for how long there have been
-// any, all added up, in the kernel's ticks.
-func cores() (busy, there int, err error) {
+// idle is for how long the machine's cores have had nothing to do, added up, and how many
+// there are. Of what the kernel says of them that alone is measured; the times of those
+// that were busy it counts by a look at each of its ticks, which misses much.
+func idle() (total time.Duration, cores int, err error) {
+	const tick = time.Second / 100 // USER_HZ
 	stat, err := os.ReadFile("/proc/stat")
 	if err != nil {
 		return 0, 0, err
 	}
-	first, _, _ := strings.Cut(string(stat), "\n")
-	var user, nice, system, idle, disk, hard, soft, stolen int
-	if _, err := fmt.Sscanf(first, "cpu %d %d %d %d %d %d %d %d", &user, &nice, &system, &idle, &disk, &hard, &soft, &stolen); err != nil {
-		return 0, 0, fmt.Errorf("/proc/stat: %w", err)
+	for line := range strings.Lines(string(stat)) {
+		fields := strings.Fields(line)
+		if len(fields) < 6 || len(fields[0]) < 4 || !strings.HasPrefix(fields[0], "cpu") {
+			continue
+		}
+		cores++
+		for _, field := range fields[4:6] { // idle, and idle but for a disk
+			ticks, err := strconv.Atoi(field)
+			if err != nil {
+				return 0, 0, fmt.Errorf("/proc/stat: %w", err)
+			}
+			total += time.Duration(ticks) * tick
+		}
 	}
-	busy = user + nice + system + hard + soft + stolen
-	return busy, busy + idle + disk, nil
+	if cores == 0 {
+		return 0, 0, errors.New("/proc/stat names no core")
+	}
+	return total, cores, nil
 }
 
 // memory is what the process has in use, in bytes.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
@@ -40,15 +41,15 @@ func (r *Report) Table() string {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s; %d rounds of %s each, %s.\n\n", r.Machine, r.Rounds, r.Window, r.At.Format("2006-01-02"))
 	if len(r.Results) > 0 {
-		b.WriteString("| | sessions | CPU a frame, edge | bare relay | **ratio** | late p50 / p99 / p99.9, edge | bare relay | pace kept, edge / relay | cores busy, edge / relay | memory each, edge | bare relay |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
+		b.WriteString("| | sessions | CPU a frame, edge | bare relay | **ratio** (of the rounds) | late p50 / p99 / p99.9, edge | bare relay | pace kept, edge / relay | cores busy, edge / relay | memory each, edge | bare relay |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
 	}
 	for _, m := range r.Results {
 		late, relayLate, pace := "", "", ""
 		if m.Edge.Pace > 0 {
 			late, relayLate, pace = three(m.Edge.Lateness), three(m.Relay.Lateness), both(m.Edge.Pace, m.Relay.Pace)
 		}
-		fmt.Fprintf(&b, "| %s | %d | %.1f µs | %.1f µs | **%.2f** | %s | %s | %s | %s | %s | %s |\n",
-			m.Scenario, m.Sessions, m.Edge.CPU, m.Relay.CPU, m.Ratio, late, relayLate, pace, both(m.Edge.Busy, m.Relay.Busy), m.memory(m.Edge), m.memory(m.Relay))
+		fmt.Fprintf(&b, "| %s | %d | %.1f µs | %.1f µs | **%.2f**%s | %s | %s | %s | %s | %s | %s |\n",
+			m.Scenario, m.Sessions, m.Edge.CPU, m.Relay.CPU, m.Ratio, m.scatter(), late, relayLate, pace, both(m.Edge.Busy, m.Relay.Busy), m.memory(m.Edge), m.memory(m.Relay))
 	}
 	for _, m := range r.Results {
 		if m.Edge.Latency != nil {
@@ -62,6 +63,14 @@ func (r *Report) Table() string {
 	fmt.Fprintf(&b, "\n%d idle connections: %.1f KB each and %.1f %% of a core for all, beside %.1f %% with none; bare relay %.1f KB and %.1f %%.\n",
 		r.Idle.Connections, float64(r.Idle.EdgeBytes)/1024, r.Idle.EdgeCPU, r.Idle.EdgeAlone, float64(r.Idle.RelayBytes)/1024, r.Idle.RelayCPU)
 	return b.String()
+}
+
+// scatter is between which ratios those of the rounds lie.
+func (r *Result) scatter() string {
+	if len(r.RoundRatios) < 2 {
+		return ""
+	}
+	return fmt.Sprintf(" (%.2f to %.2f)", slices.Min(r.RoundRatios), slices.Max(r.RoundRatios))
 }
 
 // memory of one session, where there are enough of them to tell.

@@ -26,15 +26,23 @@ type Options struct {
 	Progress io.Writer     // a line a round
 }
 
+// The bounds of Options: one address has no ports for more connections, and in less no
+// frame may come.
+const (
+	MostConnections = 20_000
+	ShortestWindow  = 100 * time.Millisecond
+)
+
 // Result is one scenario at one number of sessions: the edge beside the relay.
 type Result struct {
-	Scenario     string  `json:"scenario"`
-	Sessions     int     `json:"sessions"`
-	MessageBytes int     `json:"message_bytes"`
-	Edge         Measure `json:"edge"`
-	Relay        Measure `json:"relay"`
-	WorkerCPU    float64 `json:"worker_cpu_us_per_frame"`
-	Ratio        float64 `json:"cpu_ratio"` // of Edge.CPU to Relay.CPU
+	Scenario     string    `json:"scenario"`
+	Sessions     int       `json:"sessions"`
+	MessageBytes int       `json:"message_bytes"`
+	Edge         Measure   `json:"edge"`
+	Relay        Measure   `json:"relay"`
+	WorkerCPU    float64   `json:"worker_cpu_us_per_frame"`
+	Ratio        float64   `json:"cpu_ratio"`                     // of Edge.CPU to Relay.CPU
+	RoundRatios  []float64 `json:"cpu_ratio_of_rounds,omitempty"` // the same of each round
 }
 
 // Measure is what one process did, over all rounds.
@@ -255,6 +263,7 @@ func (o Options) compare(ctx context.Context, s scenario, sessions int, sink *si
 	defer stop()
 	relay := newSum(process, sessions)
 
+	var ratios []float64
 	for range o.Rounds {
 		for _, side := range []struct {
 			sums []*sum
@@ -271,18 +280,22 @@ func (o Options) compare(ctx context.Context, s scenario, sessions int, sink *si
 			if err != nil {
 				return Result{}, err
 			}
+			if w.frames == 0 {
+				return Result{}, fmt.Errorf("nothing was heard in %s", o.Window)
+			}
 			for _, sum := range side.sums {
 				sum.add(w)
 			}
 		}
-		o.say("%s, %d sessions: %.2f × the relay", s.name, sessions, edge.cpu()/relay.cpu())
+		ratios = append(ratios, edge.last/relay.last)
+		o.say("%s, %d sessions: %.2f × the relay", s.name, sessions, edge.last/relay.last)
 	}
 	asked := 0.0
 	if s.paced {
 		asked = float64(sessions) * float64(time.Second/session.FrameDuration)
 	}
 	stamped := s == latencyScenario
-	return Result{s.name, sessions, messageBytes, edge.measure(asked, stamped), relay.measure(asked, stamped), worker.cpu(), edge.cpu() / relay.cpu()}, nil
+	return Result{s.name, sessions, messageBytes, edge.measure(asked, stamped), relay.measure(asked, stamped), worker.cpu(), edge.cpu() / relay.cpu(), ratios}, nil
 }
 
 func (o Options) say(format string, args ...any) {
@@ -295,9 +308,11 @@ type sum struct {
 	sessions          int
 	empty, full       int  // resident bytes before the first window, and the most at the end of one
 	open              bool // within a window
-	marked, ran       time.Duration
-	busy, there       int // of the machine's cores, in ticks, less those before the window while one is open
+	begun             reading
+	ran, window       time.Duration // by the process, in all windows and in the last
+	idle, there       time.Duration // of all the machine's cores
 	frames            int64
+	last              float64 // what a frame of the last window took, in microseconds
 	lasting           time.Duration
 	lateness, latency []time.Duration
 }
@@ -307,30 +322,40 @@ func newSum(p *process, sessions int) *sum {
 	return &sum{process: p, sessions: sessions, empty: empty}
 }
 
+// reading is of what counts on by itself.
+type reading struct {
+	at    time.Time
+	ran   time.Duration // by the process
+	idle  time.Duration // of all cores
+	cores int
+}
+
 // mark begins or ends a window.
 func (s *sum) mark() error {
-	now, err := s.process.cpu()
-	if err != nil {
+	now := reading{at: time.Now()}
+	var err error
+	if now.ran, err = s.process.cpu(); err != nil {
 		return err
 	}
-	busy, there, err := cores()
-	if err != nil {
+	if now.idle, now.cores, err = idle(); err != nil {
 		return err
 	}
 	if s.open {
-		s.ran += now - s.marked
-		s.busy, s.there = s.busy+busy, s.there+there
+		s.window = now.ran - s.begun.ran
+		s.ran += s.window
+		s.idle += now.idle - s.begun.idle
+		s.there += now.at.Sub(s.begun.at) * time.Duration(now.cores)
 		var held int
 		held, err = s.process.memory()
 		s.full = max(s.full, held)
-	} else {
-		s.busy, s.there = s.busy-busy, s.there-there
 	}
-	s.open, s.marked = !s.open, now
+	s.open, s.begun = !s.open, now
 	return err
 }
 
+// add takes note of the window that has ended.
 func (s *sum) add(w window) {
+	s.last = micros(s.window) / float64(w.frames)
 	s.frames += w.frames
 	s.lasting += w.lasting
 	s.lateness = append(s.lateness, w.lateness...)
@@ -338,10 +363,12 @@ func (s *sum) add(w window) {
 }
 
 // cpu is in microseconds a frame.
-func (s *sum) cpu() float64 { return float64(s.ran.Nanoseconds()) / 1000 / float64(s.frames) }
+func (s *sum) cpu() float64 { return micros(s.ran) / float64(s.frames) }
+
+func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }
 
 func (s *sum) measure(asked float64, stamped bool) Measure {
-	m := Measure{CPU: s.cpu(), Rate: float64(s.frames) / s.lasting.Seconds(), Busy: float64(s.busy) / float64(max(1, s.there)), Memory: max(0, s.full-s.empty) / s.sessions}
+	m := Measure{CPU: s.cpu(), Rate: float64(s.frames) / s.lasting.Seconds(), Busy: max(0, 1-float64(s.idle)/float64(s.there)), Memory: max(0, s.full-s.empty) / s.sessions}
 	if asked == 0 {
 		return m
 	}
